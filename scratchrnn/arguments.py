@@ -1,0 +1,106 @@
+"""What a layer refuses, and how it says so. Where torch.nn raises, the type is its own, mostly with its words."""
+
+from __future__ import annotations
+
+import numbers
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .forward import State
+
+
+def check_constructor(
+    input_size: Any,
+    hidden_size: Any,
+    num_layers: Any,
+    bias: Any,
+    batch_first: Any,
+    dropout: Any,
+    proj_size: Any,
+) -> None:
+    """Raise TypeError or ValueError for an unfit argument; warn where dropout has nothing to act on."""
+    if not isinstance(dropout, numbers.Number) or isinstance(dropout, bool) or not 0 <= float(dropout) <= 1:  # type: ignore[arg-type]
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed"
+        )
+    if float(dropout) > 0 and num_layers == 1:  # type: ignore[arg-type]
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+            f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+            stacklevel=4,
+        )
+    for name, flag in (("bias", bias), ("batch_first", batch_first)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if not isinstance(size, int):
+            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+        if size <= 0:
+            raise ValueError(f"{name} must be greater than zero")
+    if num_layers <= 0:
+        raise ValueError("num_layers must be greater than zero")
+    if proj_size < 0:
+        raise ValueError("proj_size should be a positive integer or zero to disable projections")
+    if proj_size >= hidden_size:
+        raise ValueError("proj_size has to be smaller than hidden_size")
+
+
+def check_dimensions(kind: str, input: Tensor, tensor: str) -> None:
+    """Raise ValueError unless `input` is [T, I] or [T, B, I]."""
+    if input.dim() not in (2, 3):
+        raise ValueError(f"{kind}: Expected input to be 2D or 3D, got {input.dim()}D{tensor} instead")
+
+
+def given_states(kind: str, names: Sequence[str], hx: Any, unbatched: bool) -> State:
+    """`hx` as a tuple with a tensor for each of the states `names`, of 3 dimensions, or of 2 for unbatched input."""
+    if len(names) == 1:
+        if isinstance(hx, (tuple, list)):
+            raise TypeError(f"{kind}: Expected hx to be one tensor, {names[0]}, got a {type(hx).__name__}")
+        states: State = (hx,)
+    else:
+        states = tuple(hx)
+        if len(states) != len(names):
+            raise RuntimeError(f"{kind}: Expected hx to be ({', '.join(names)}), got {len(states)} state(s)")
+    wanted = 2 if unbatched else 3
+    if any(s.dim() != wanted for s in states):
+        batched = f"For {'un' if unbatched else ''}batched {wanted}-D input,"
+        came = [f"{s.dim()}-D" for s in states]
+        if len(states) == 1:
+            raise RuntimeError(f"{batched} hx should also be {wanted}-D but got {came[0]} tensor")
+        called = "hx and cx" if tuple(names) == ("h", "c") else "all states of hx"
+        raise RuntimeError(f"{batched} {called} should also be {wanted}-D but got ({', '.join(came)}) tensors")
+    return states
+
+
+def check_input(input: Tensor, expected_dim: int, input_size: int, weight: Tensor) -> None:
+    """Raise ValueError for another dtype than the weights', RuntimeError for a wrong size."""
+    if input.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():
+        raise ValueError(
+            f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
+            f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
+        )
+    if input.dim() != expected_dim:
+        raise RuntimeError(f"input must have {expected_dim} dimensions, got {input.dim()}")
+    if input.size(-1) != input_size:
+        raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {input_size}, got {input.size(-1)}")
+
+
+def check_places(input: Tensor, states: State, weight: Tensor) -> None:
+    """Raise RuntimeError unless input, states and weights lie on one device, and input and states have one dtype."""
+    for s in states:
+        if s.device != input.device:
+            raise RuntimeError(
+                "Input and hidden tensors are not at the same device, "
+                f"found input tensor at {input.device} and hidden tensor at {s.device}"
+            )
+        if s.dtype != input.dtype and not torch._C._is_any_autocast_enabled():
+            raise RuntimeError(f"Input and hidden tensors are not of the same dtype, found {input.dtype} and {s.dtype}")
+    if weight.device != input.device:
+        raise RuntimeError(
+            "Input and parameter tensors are not at the same device, "
+            f"found input tensor at {input.device} and parameter tensor at {weight.device}"
+        )

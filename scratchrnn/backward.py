@@ -1,0 +1,176 @@
+"""One scan backward: backpropagation through time (BPTT) by the cell's adjoint, and the gradients of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .cell import Cell
+from .forward import History, Inputs, Scan, State, columns, move, replay, steps, windows
+from .precision import without_autocast
+
+_BLOCK_BYTES = 1 << 20  # local derivatives of as many steps at a time as stay in a core's cache
+
+
+class BPTT(torch.autograd.Function):
+    """The scan with its hand-derived gradient; where that gradient is itself to be differentiated, the loop again."""
+
+    @staticmethod
+    def forward(ctx: Any, setting: Scan, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+        inputs = Inputs.of(tensors)
+        output, last, history = steps(setting, inputs, keep=True)
+        assert history is not None
+        ctx.setting = setting
+        ctx.save_for_backward(*tensors, history.pre, *history.state_prev)
+        ctx.set_materialize_grads(False)
+        return output, *last
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Any, ...]:
+        saved = ctx.saved_tensors
+        count = len(ctx.needs_input_grad) - 1
+        inputs, history = Inputs.of(saved[:count]), History(saved[count], saved[count + 1 :])
+        needed = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():  # create_graph=True
+            return None, *_differentiable_gradients(ctx.setting, inputs, needed, d_outputs)
+        with without_autocast(inputs.x):
+            return None, *gradients(ctx.setting, inputs, history, needed, d_outputs)
+
+
+def _differentiable_gradients(
+    setting: Scan, inputs: Inputs, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The gradients with their own graph: autograd walks the loop."""
+    # An alias for each input, or a tensor that comes in twice would get the sum of its gradients twice.
+    aliases = [t if t is None else t.view_as(t) for t in inputs.flat()]
+    output, last, _ = steps(setting, Inputs.of(aliases), functional=True)
+    pairs = [(y, dy) for y, dy in zip((output, *last), d_outputs, strict=True) if dy is not None and y.requires_grad]
+    wanted = [k for k, need in enumerate(needed) if need]
+    results: list[Tensor | None] = [None] * len(aliases)
+    found = torch.autograd.grad(
+        [y for y, _ in pairs],
+        [aliases[k] for k in wanted],  # type: ignore[arg-type]
+        [dy for _, dy in pairs],
+        create_graph=True,
+        allow_unused=True,
+    )
+    for k, gradient in zip(wanted, found, strict=True):
+        results[k] = gradient
+    return results
+
+
+def gradients(
+    setting: Scan, inputs: Inputs, history: History, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The gradients of `inputs`, flat, by BPTT and then one GEMM for each weight.
+
+    `needed` says which of them are wanted, `d_outputs` are the gradients of the emitted rows and the last states.
+    """
+    need_x, need_bias, need_W_ih, need_W_hh, need_W_hr, *_ = needed
+    d_pre, d_emitted, unprojected, d_state = _through_time(setting, inputs, history, d_outputs)
+    d_first, d_last = (d_pre[:, columns] for columns in windows(setting.cell, inputs.W_hh))
+    return [
+        d_first @ inputs.W_ih if need_x else None,
+        d_pre.sum(0) if need_bias else None,
+        d_first.T @ inputs.x if need_W_ih else None,
+        d_last.T @ history.state_prev[0] if need_W_hh else None,
+        d_emitted.T @ unprojected if need_W_hr and d_emitted is not None and unprojected is not None else None,
+        *d_state,
+    ]
+
+
+def _through_time(
+    setting: Scan, inputs: Inputs, history: History, d_outputs: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor | None, Tensor | None, State]:
+    """Gradients of the pre-activations [N, (S + G) * H] and the first state; for W_hr, d_emitted and what it projects.
+
+    Per step, with the local derivatives A_s of all pre-activations by state s (see `_local_derivatives`):
+
+        dpre_t = A_h * dh_t + A_c * dc_t + ...;      dh_{t-1} = W_hh^T dpre_t + the direct road
+    """
+    cell, sizes, _ = setting
+    W_hh, W_hr = inputs.W_hh, inputs.W_hr
+    N, width = history.pre.shape[0], W_hh.shape[0] // len(cell.gates)
+    pre_count, split = len(cell.pre_activations), len(cell.split)
+    d_output, *d_last = d_outputs
+    d_rows = d_output.split(sizes) if d_output is not None else None
+    d_emitted = [inputs.x] * len(sizes) if W_hr is not None else []
+    unprojected = W_hh.new_empty(N, width) if W_hr is not None else None
+
+    d_state = tuple(torch.zeros_like(s) if d is None else d for s, d in zip(inputs.state, d_last, strict=True))
+    waiting = tuple(d[d.shape[0] :] for d in d_state)
+    d_all = W_hh.new_empty(0)
+    for block in _blocks(setting.order[::-1], sizes, pre_count * width * W_hh.element_size()):
+        start = min(block)
+        first = sum(sizes[:start])
+        span = slice(first, first + sum(sizes[t] for t in block))
+        state, tape = replay(cell, history, span)
+        if unprojected is not None:
+            unprojected[span] = state[0]
+        derivatives, roads = _local_derivatives(cell, tape)
+        if not d_all.numel():
+            d_all = W_hh.new_empty(N, pre_count + len(roads), width)
+        by_h, *by_others = [_stack(d, d_all[span] if s == 0 else None) for s, d in enumerate(derivatives)]
+        in_order = [sizes[t] for t in sorted(block)]
+        by_h_at, *by_others_at = [A.split(in_order) for A in (by_h, *by_others)]
+        for t in block:
+            d_state, waiting = move(d_state, waiting, sizes[t])
+            dh, *d_others = d_state
+            if d_rows is not None:
+                dh = dh + d_rows[t]
+            if W_hr is not None:
+                d_emitted[t] = dh
+                dh = dh @ W_hr
+            d_t = by_h_at[t - start].mul_(dh.unsqueeze(1))
+            for A, d_other in zip(by_others_at, d_others, strict=True):
+                d_t.addcmul_(A[t - start], d_other.unsqueeze(1))
+            d_hidden = d_t[:, split:pre_count].flatten(1)
+            direct = dict(zip(roads, d_t[:, pre_count:].unbind(1), strict=True))
+            through_W = torch.addmm(direct[0], d_hidden, W_hh) if 0 in direct else d_hidden @ W_hh
+            d_state = (through_W, *(direct[s] for s in range(1, len(cell.states))))
+    d_state, _ = move(d_state, waiting, inputs.state[0].shape[0])
+    d_pre = d_all[:, :pre_count].flatten(1)
+    return d_pre, torch.cat(d_emitted) if d_emitted else None, unprojected, d_state
+
+
+def _local_derivatives(cell: Cell, tape: Any) -> tuple[list[list[Tensor]], list[int]]:
+    """By each state, the derivatives of all pre-activations (in the columns' order) and of the directly reached states.
+
+    The adjoint is linear in `d_state` and acts unit by unit, so its values at dh = 1, dc = 0 and at dh = 0, dc = 1,
+    computed for all rows of the tape at once, say all there is to know. Also: which states are reached directly.
+    """
+    one, zero = tape[0].new_ones(()), tape[0].new_zeros(())
+    states = range(len(cell.states))
+    adjoints = [cell.adjoint(tape, *(one if k == s else zero for k in states)) for s in states]  # type: ignore[misc]
+    roads = [s for s in states if s > 0 or adjoints[0][1][s] is not None]
+    place = columns(cell)
+    derivatives = []
+    for d_pre, direct in adjoints:
+        in_columns = [d_pre[place.index(k)] for k in range(len(place))]
+        derivatives.append(in_columns + [zero if direct[s] is None else direct[s] for s in roads])
+    return derivatives, roads
+
+
+def _stack(values: list[Tensor], out: Tensor | None) -> Tensor:
+    """[rows, blocks, H] from one tensor (or number) for each block."""
+    if out is None:
+        return torch.stack(torch.broadcast_tensors(*values), 1)
+    for k, value in enumerate(values):
+        out[:, k] = value
+    return out
+
+
+def _blocks(order: range, sizes: list[int], row_bytes: int) -> Iterator[list[int]]:
+    """Cut the steps into runs whose rows fit `_BLOCK_BYTES`, each at least one step long."""
+    block: list[int] = []
+    rows = 0
+    for t in order:
+        if block and (rows + sizes[t]) * row_bytes > _BLOCK_BYTES:
+            yield block
+            block, rows = [], 0
+        block.append(t)
+        rows += sizes[t]
+    yield block

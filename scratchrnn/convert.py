@@ -1,0 +1,95 @@
+"""Between torch.nn's recurrent modules and these, with the same weights; alone or anywhere inside a model."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+from torch import nn
+
+from .cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from .layers import GRU, LSTM, RNN
+from .recurrent import RecurrentLayer
+
+_TWINS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.RNN: RNN,
+    nn.LSTM: LSTM,
+    nn.GRU: GRU,
+    nn.RNNCell: RNNCell,
+    nn.LSTMCell: LSTMCell,
+    nn.GRUCell: GRUCell,
+}
+_ARGUMENTS = (
+    *("input_size", "hidden_size", "num_layers", "nonlinearity", "bias"),
+    *("batch_first", "dropout", "bidirectional", "proj_size"),
+)
+
+
+def from_torch(module: nn.Module) -> nn.Module:
+    """A copy of `module` in which every RNN, LSTM, GRU and cell of torch.nn is replaced by ours.
+
+    The weights are copies, with their `requires_grad`; weights that are shared stay shared; `training` and hooks go
+    over. `module` itself is left alone.
+
+    Raises:
+        TypeError: a submodule is of a class derived from one of torch.nn's: it may compute something else.
+        ValueError: nothing is there to be replaced, or a submodule's parameters are not the usual ones.
+    """
+    return _convert(module, _TWINS, "torch.nn's", (nn.RNNBase, nn.RNNCellBase))
+
+
+def to_torch(module: nn.Module) -> nn.Module:
+    """The reverse of `from_torch`: a copy of `module` with torch.nn's RNN, LSTM, GRU and cells in the place of ours.
+
+    Raises:
+        TypeError: a submodule has a cell that torch.nn does not have, or is of a class derived from one of ours.
+        ValueError: nothing is there to be replaced, or a submodule's parameters are not the usual ones.
+    """
+    return _convert(
+        module, {ours: theirs for theirs, ours in _TWINS.items()}, "scratchrnn's", (RecurrentLayer, RNNCellBase)
+    )
+
+
+def _convert(
+    module: nn.Module, twins: dict[type[nn.Module], type[nn.Module]], whose: str, bases: tuple[type[nn.Module], ...]
+) -> nn.Module:
+    for name, part in module.named_modules():
+        if isinstance(part, bases) and type(part) not in twins:
+            raise TypeError(
+                f"cannot convert {_called(name)}: a {type(part).__name__} is not exactly one of {whose} "
+                f"{', '.join(t.__name__ for t in twins)} and may compute something else "
+                "(parametrized modules: torch.nn.utils.parametrize.remove_parametrizations first)"
+            )
+    if not any(type(part) in twins for part in module.modules()):
+        raise ValueError(f"nothing to convert: no RNN, LSTM, GRU or cell of {whose} in this {type(module).__name__}")
+    copied = copy.deepcopy(module)
+    made: dict[nn.Module, nn.Module] = {}  # a module that is in two places stays one
+    for name, part in list(copied.named_modules()):
+        if type(part) in twins:
+            made[part] = _twin(part, twins[type(part)], name)
+    for parent in list(copied.modules()):
+        for name, child in parent._modules.items():
+            if child in made:
+                parent._modules[name] = made[child]
+    return made.get(copied, copied)
+
+
+def _twin(part: nn.Module, twin: type[nn.Module], name: str) -> nn.Module:
+    kept = ("proj_size",) if twin in (RNN, GRU, nn.RNN, nn.GRU) else ()
+    arguments: dict[str, Any] = {a: part.__dict__[a] for a in _ARGUMENTS if a in part.__dict__ and a not in kept}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the dropout of a single layer has been warned of before
+        made = twin(**arguments, device="meta")
+    expected, there = ({n: None if p is None else p.shape for n, p in m._parameters.items()} for m in (made, part))
+    if expected != there:
+        raise ValueError(f"cannot convert {_called(name)}: expected the parameters {expected}, got {there}")
+    for bookkeeping in vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}:
+        made.__dict__[bookkeeping] = part.__dict__[bookkeeping]  # hooks, training
+    for parameter, value in part._parameters.items():
+        setattr(made, parameter, value)
+    return made
+
+
+def _called(name: str) -> str:
+    return f"submodule {name!r}" if name else "the module"

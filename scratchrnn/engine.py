@@ -1,0 +1,68 @@
+"""`scan`: which road one sequence takes through the engine.
+
+The loop over time is written once, in `forward.py`. It runs as it is where no gradient is asked for; inside an
+autograd function with the hand-derived BPTT of `backward.py` where one is; under autograd or torch.func, operation by
+operation, where the cell has no adjoint or a transform has to see them; and as one opaque operator of
+`operators.py` under `torch.compile` and `torch.export`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from . import operators
+from .backward import BPTT
+from .cell import Cell
+from .forward import Scan, State, Weights, arrange, step_sizes, steps
+
+
+def scan(
+    cell: Cell, x: Tensor, batch_sizes: Tensor | None, state: State, weights: Weights, reverse: bool = False
+) -> tuple[Tensor, State]:
+    """Run `cell` over a sequence.
+
+        pre_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh;   (h_t, ...) = update(pre_t, h_{t-1}, ...);   h_t = W_hr h_t
+
+    Args:
+        x: [T, B, I], or packed rows [N, I].
+        batch_sizes: [T] on the CPU, the number of rows of each step, for packed rows; None for [T, B, I].
+        state: the state before the first step, [B, R] and then [B, H] for each further state.
+        weights: of this layer and direction.
+        reverse: take the steps from the last to the first.
+
+    Returns:
+        What the cell emits, [T, B, R] or packed [N, R], and each row's state after its last step.
+    """
+    inputs = arrange(cell, x, state, weights)
+    tensors = [t for t in inputs.flat() if t is not None]
+    differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    by_hand = cell.adjoint is not None and not _seen_by_torch(tensors)
+    if by_hand and torch.compiler.is_compiling():
+        return operators.scan(cell, batch_sizes, reverse, inputs, differentiable)
+    setting = Scan(cell, step_sizes(x, batch_sizes), reverse)
+    inputs = inputs._replace(x=x.flatten(0, -2))
+    if not by_hand:
+        output, last, _ = steps(setting, inputs, functional=True)
+    elif differentiable:
+        output, *states = BPTT.apply(setting, *inputs.flat())
+        last = tuple(states)
+    else:
+        output, last, _ = steps(setting, inputs)
+    return output.unflatten(0, x.shape[:-1]) if batch_sizes is None else output, last
+
+
+def _seen_by_torch(tensors: list[Tensor]) -> bool:
+    """Whether something has to see every operation: torch's autograd then walks the loop, not our BPTT."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or not all(map(_is_plain, tensors))
+        or tensors[0].dtype.is_complex
+        or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    )
+
+
+def _is_plain(t: Tensor) -> bool:
+    """Whether torch's functions treat `t` as they treat a Tensor: no `__torch_function__` of its own."""
+    return type(t) is Tensor or type(t).__torch_function__ is torch._C._disabled_torch_function_impl

@@ -1,0 +1,200 @@
+"""One scan forward: the columns of the pre-activations, the input product, the loop over time.
+
+A scan sees rows only, the packed layout: `x` [N, I] holds the first step's rows, then the second's, ...; `sizes[t]` is
+the number of rows of step t, and at each step the first `sizes[t]` rows of the state move while the others wait. A
+padded batch is the case of equal sizes, and reverse is the same steps in the other order.
+
+One buffer holds all pre-activations, [N, (S + G) * H] for G gates of which S are split. A GRU's columns:
+
+    | n_x          | r     z          | n_h          |
+      W x            W x + W h          W h
+
+The input product fills the first G blocks, for the whole sequence in one GEMM; each step adds the hidden product to
+the last G blocks. Both windows are runs of neighbouring columns, so each is one GEMM and nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .cell import Cell
+
+State = tuple[Tensor, ...]
+
+
+class Weights(NamedTuple):
+    """The parameters of one direction of one layer, as torch.nn stacks them: G gates, H hidden_size, R emitted size."""
+
+    ih: Tensor  # [G * H, I]
+    hh: Tensor  # [G * H, R]
+    bias_ih: Tensor | None  # [G * H]
+    bias_hh: Tensor | None  # [G * H]
+    hr: Tensor | None  # [R, H], the projection h = W_hr h'
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Weights:
+        return Weights(*[None if w is None else function(w) for w in self])  # type: ignore[arg-type]
+
+
+class Scan(NamedTuple):
+    """What stays the same for all steps: the cell, the number of rows at each step, and the steps' order."""
+
+    cell: Cell
+    sizes: list[int]
+    reverse: bool
+
+    @property
+    def order(self) -> range:
+        steps = range(len(self.sizes))
+        return steps[::-1] if self.reverse else steps
+
+
+class Inputs(NamedTuple):
+    """The tensors of one scan, the weights' blocks arranged in the columns' order."""
+
+    x: Tensor  # [N, I]
+    bias: Tensor | None  # [(S + G) * H]
+    W_ih: Tensor  # [G * H, I], split gates first
+    W_hh: Tensor  # [G * H, R], split gates last
+    W_hr: Tensor | None
+    state: State  # [B, R], [B, H], ...
+
+    def flat(self) -> tuple[Any, ...]:
+        return *self[:5], *self.state
+
+    @classmethod
+    def of(cls, flat: Sequence[Any]) -> Inputs:
+        x, bias, W_ih, W_hh, W_hr, *state = flat
+        return cls(x, bias, W_ih, W_hh, W_hr, tuple(state))
+
+
+class History(NamedTuple):
+    """What the steps leave behind for BPTT and for the trace, all rows of all steps."""
+
+    pre: Tensor  # [N, (S + G) * H]
+    state_prev: State  # [N, R], [N, H], ...
+
+
+# ------------------------------------------------------------------------------------------------- columns
+
+
+def columns(cell: Cell) -> list[int]:
+    """For each pre-activation of `update`, the number of its block of columns."""
+    split_x = [f"{g}_x" for g in cell.split]
+    split_h = [f"{g}_h" for g in cell.split]
+    order = [*split_x, *(g for g in cell.gates if g not in cell.split), *split_h]
+    return [order.index(p) for p in cell.pre_activations]
+
+
+def arrange(cell: Cell, x: Tensor, state: State, weights: Weights) -> Inputs:
+    """Put the weights' blocks in the columns' order and the two biases into one row."""
+    unsplit = [g for g in cell.gates if g not in cell.split]
+    first = _reorder(cell.gates, [*cell.split, *unsplit])  # the window that the input product fills
+    last = _reorder(cell.gates, [*unsplit, *cell.split])  # the window that the hidden product is added to
+    bias = None
+    if weights.bias_ih is not None and weights.bias_hh is not None:
+        pad = len(cell.split) * (weights.bias_ih.shape[0] // len(cell.gates))
+        bias = nn.functional.pad(first(weights.bias_ih), (0, pad)) + nn.functional.pad(last(weights.bias_hh), (pad, 0))
+    return Inputs(x, bias, first(weights.ih), last(weights.hh), weights.hr, state)
+
+
+def _reorder(gates: tuple[str, ...], wanted: list[str]) -> Callable[[Tensor], Tensor]:
+    if list(gates) == wanted:
+        return lambda stacked: stacked
+
+    def reorder(stacked: Tensor) -> Tensor:
+        blocks = stacked.chunk(len(gates))
+        return torch.cat([blocks[gates.index(g)] for g in wanted])
+
+    return reorder
+
+
+def windows(cell: Cell, W_hh: Tensor) -> tuple[slice, slice]:
+    """The columns that the input product and the hidden product reach."""
+    filled = W_hh.shape[0]
+    split = filled // len(cell.gates) * len(cell.split)
+    return slice(0, filled), slice(split, split + filled)
+
+
+# ------------------------------------------------------------------------------------------------- forward
+
+
+def steps(
+    setting: Scan, inputs: Inputs, functional: bool = False, keep: bool = False
+) -> tuple[Tensor, State, History | None]:
+    """The loop over time: emitted rows, last state and, if asked to `keep` it, the history.
+
+    `functional` leaves every tensor as it was made, so that autograd and torch.func can follow; otherwise each step
+    adds into the buffer of pre-activations.
+    """
+    cell, sizes, _ = setting
+    rows, bias, W_ih, W_hh, W_hr, state = inputs
+    split = len(cell.split)
+    _, hidden_columns = windows(cell, W_hh)
+    add_product = torch.addmm if functional else Tensor.addmm_
+
+    pre = _input_product(rows, W_ih, bias, hidden_columns.start, functional)
+    only_input = pre[:, : hidden_columns.start].split(sizes)
+    summed = pre[:, hidden_columns].split(sizes)
+    place = columns(cell)
+    W_hh_T = W_hh.T
+
+    waiting = tuple(s[s.shape[0] :] for s in state)
+    before: list[State] = []
+    emitted: list[Tensor] = []
+    for t in setting.order:
+        state, waiting = move(state, waiting, sizes[t])
+        if keep:
+            before.append(state)
+        blocks = add_product(summed[t], state[0], W_hh_T).chunk(len(cell.gates), 1)
+        if split:
+            blocks = (*only_input[t].chunk(split, 1), *blocks)
+        state, _ = cell.update(*[blocks[k] for k in place], *state)
+        if W_hr is not None:
+            state = (state[0] @ W_hr.T, *state[1:])
+        emitted.append(state[0])
+
+    state, _ = move(state, waiting, inputs.state[0].shape[0])
+    if setting.reverse:
+        emitted.reverse()
+        before.reverse()
+    history = History(pre, tuple(torch.cat(s) for s in zip(*before, strict=True))) if keep else None
+    return torch.cat(emitted), state, history
+
+
+def _input_product(rows: Tensor, W_ih: Tensor, bias: Tensor | None, only_hidden: int, functional: bool) -> Tensor:
+    """The buffer of pre-activations before the first step: W_ih x for all steps in one GEMM, and the biases."""
+    filled = W_ih.shape[0]
+    if bias is None:
+        bias = W_ih.new_zeros(filled + only_hidden)
+    if only_hidden == 0:
+        return torch.addmm(bias, rows, W_ih.T)
+    if functional:
+        wait = bias[filled:].expand(rows.shape[0], only_hidden)
+        return torch.cat([torch.addmm(bias[:filled], rows, W_ih.T), wait], 1)
+    pre = rows.new_empty(rows.shape[0], filled + only_hidden)
+    torch.addmm(bias[:filled], rows, W_ih.T, out=pre[:, :filled])
+    pre[:, filled:] = bias[filled:]
+    return pre
+
+
+def move(moving: State, waiting: State, count: int) -> tuple[State, State]:
+    """Let the first `count` rows move and the others wait."""
+    if moving[0].shape[0] == count:
+        return moving, waiting
+    joined = [torch.cat(pair) for pair in zip(moving, waiting, strict=True)]
+    return tuple(s[:count] for s in joined), tuple(s[count:] for s in joined)
+
+
+def replay(cell: Cell, history: History, rows: slice) -> tuple[State, Any]:
+    """State (before the projection) and tape of many steps in one call: `update` works row by row."""
+    blocks = history.pre[rows].chunk(len(cell.pre_activations), 1)
+    return cell.update(*[blocks[k] for k in columns(cell)], *[s[rows] for s in history.state_prev])
+
+
+def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:
+    """The number of rows of each step."""
+    return [x.shape[1]] * x.shape[0] if batch_sizes is None else batch_sizes.tolist()

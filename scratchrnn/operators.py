@@ -1,0 +1,103 @@
+"""The scan and its gradient as two torch operators, so that torch.compile and torch.export see one node, not T steps.
+
+A graph can hold strings and tensors but no Python function: the cell travels as its `key`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .backward import gradients
+from .cell import Cell, find_cell
+from .forward import History, Inputs, Scan, State, step_sizes, steps
+
+_INPUTS = "str cell, Tensor? batch_sizes, bool reverse, Tensor x, Tensor? bias, Tensor W_ih, Tensor W_hh, Tensor? W_hr"
+
+
+def scan(
+    cell: Cell, batch_sizes: Tensor | None, reverse: bool, inputs: Inputs, differentiable: bool
+) -> tuple[Tensor, State]:
+    """As `engine.scan`, for arranged inputs, with x [T, B, I] or [N, I]; `differentiable`: keep what BPTT needs."""
+    output, *states = _scan(cell.key, batch_sizes, reverse, *inputs[:5], list(inputs.state), differentiable)
+    return output, tuple(states[: len(cell.states)])
+
+
+@torch.library.custom_op(
+    "scratchrnn::scan", mutates_args=(), schema=f"({_INPUTS}, Tensor[] state, bool keep) -> Tensor[]"
+)
+def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: Any) -> list[Tensor]:
+    """Output and last states; if asked to keep it, the history behind them."""
+    *tensors, state, keep = rest
+    x = tensors[0]
+    setting = Scan(find_cell(cell), step_sizes(x, batch_sizes), reverse)
+    inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
+    output, last, history = steps(setting, inputs, keep=keep)
+    kept = [] if history is None else [history.pre, *history.state_prev]
+    return [output.reshape(*x.shape[:-1], -1), *last, *kept]
+
+
+@_scan.register_fake
+def _(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: Any) -> list[Tensor]:
+    x, _, W_ih, _, _, state, keep = rest
+    gates, pre_activations = len(find_cell(cell).gates), len(find_cell(cell).pre_activations)
+    outputs = [x.new_empty(*x.shape[:-1], state[0].shape[-1]), *(torch.empty_like(s) for s in state)]
+    if keep:
+        rows = x.flatten(0, -2).shape[0]
+        outputs.append(x.new_empty(rows, W_ih.shape[0] // gates * pre_activations))
+        outputs += [x.new_empty(rows, s.shape[-1]) for s in state]
+    return outputs
+
+
+@torch.library.custom_op(
+    "scratchrnn::scan_backward",
+    mutates_args=(),
+    schema=f"({_INPUTS}, Tensor[] state, Tensor pre, Tensor[] state_prev, Tensor[] d_outputs, bool[] needed) "
+    "-> Tensor[]",
+)
+def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: Any) -> list[Tensor]:
+    """The gradients that are needed, in the order of the scan's tensors."""
+    *tensors, state, pre, state_prev, d_outputs, needed = rest
+    x = tensors[0]
+    setting = Scan(find_cell(cell), step_sizes(x, batch_sizes), reverse)
+    inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
+    d_outputs = [d_outputs[0].flatten(0, -2), *d_outputs[1:]]
+    found = gradients(setting, inputs, History(pre, tuple(state_prev)), needed, d_outputs)
+    like = (*tensors, *state)
+    wanted = [d.view(t.shape) for d, t, need in zip(found, like, needed, strict=True) if d is not None and need]
+    # Two states' gradients may be views of one buffer, and an operator may not return such.
+    return [d.clone() if k >= len(wanted) - len(state) else d for k, d in enumerate(wanted)]
+
+
+@_scan_backward.register_fake
+def _(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: Any) -> list[Tensor]:
+    *tensors, state, _, _, _, needed = rest
+    return [t.new_empty(t.shape) for t, n in zip((*tensors, *state), needed, strict=True) if n]
+
+
+def _setup_context(ctx: Any, inputs: Sequence[Any], output: list[Tensor]) -> None:
+    cell, batch_sizes, reverse, *tensors, state, _ = inputs
+    ctx.setting = cell, batch_sizes, reverse
+    ctx.counts = len(tensors), len(state)
+    ctx.save_for_backward(*tensors, *state, *output[1 + len(state) :])
+
+
+def _backward(ctx: Any, d_outputs: list[Tensor | None]) -> tuple[Any, ...]:
+    tensor_count, state_count = ctx.counts
+    tensors = ctx.saved_tensors[:tensor_count]
+    state = list(ctx.saved_tensors[tensor_count : tensor_count + state_count])
+    pre, *state_prev = ctx.saved_tensors[tensor_count + state_count :]
+    x = tensors[0]
+    zeros = [x.new_zeros(*x.shape[:-1], state[0].shape[-1]), *(torch.zeros_like(s) for s in state)]
+    upstream = [z if d is None else d for z, d in zip(zeros, d_outputs[: 1 + state_count], strict=True)]
+    *need_tensors, need_state, _ = ctx.needs_input_grad[3:]
+    needed = [*need_tensors, *need_state]
+    found = iter(_scan_backward(*ctx.setting, *tensors, state, pre, state_prev, upstream, needed))
+    gradients = [next(found) if n else None for n in needed]
+    return None, None, None, *gradients[:tensor_count], gradients[tensor_count:], None
+
+
+_scan.register_autograd(_backward, setup_context=_setup_context)

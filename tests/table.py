@@ -1,0 +1,95 @@
+"""The cells that the tests run over: a new cell is tested everywhere by adding a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import scratchrnn as sr
+from scratchrnn import cells
+
+
+class MGUTape(NamedTuple):
+    f: Tensor
+    n: Tensor
+    n_h: Tensor
+    h_prev: Tensor
+
+
+def mgu_update(f: Tensor, n_x: Tensor, n_h: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], MGUTape]:
+    """f = sigmoid(f);  n = tanh(n_x + f * n_h);  h = (1 - f) * h_prev + f * n (arXiv:1603.09420, f after W_hn)."""
+    f = torch.sigmoid(f)
+    n = torch.tanh(n_x + f * n_h)
+    h = (1 - f) * h_prev + f * n
+    return (h,), MGUTape(f, n, n_h, h_prev)
+
+
+def mgu_adjoint(tape: MGUTape, dh: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor]]:
+    f, n, n_h, h_prev = tape
+    dn_x = dh * f * (1 - n * n)
+    df = dh * (n - h_prev) + dn_x * n_h
+    return (df * f * (1 - f), dn_x, dn_x * f), (dh * (1 - f),)
+
+
+class PairTape(NamedTuple):
+    a: Tensor
+    b: Tensor
+    m_prev: Tensor
+
+
+def pair_update(
+    a_x: Tensor, a_h: Tensor, u: Tensor, b_x: Tensor, b_h: Tensor, h_prev: Tensor, m_prev: Tensor, k_prev: Tensor
+) -> tuple[tuple[Tensor, Tensor, Tensor], PairTape]:
+    """Three states, two split gates that are not neighbours: whatever the engine could assume of the usual cells."""
+    a = torch.tanh(a_x * torch.sigmoid(a_h))
+    b = torch.tanh(b_x - 0.5 * b_h)
+    m = 0.5 * m_prev + torch.tanh(u)
+    k = 0.9 * k_prev + a * m
+    h = b * torch.tanh(k) + 0.1 * h_prev
+    return (h, m, k), PairTape(a, b, m_prev)
+
+
+mgu = sr.Cell("MGU", ("f", "n"), mgu_update, mgu_adjoint, split=("n",))
+mgu_walked = sr.Cell("MGU_WALKED", ("f", "n"), mgu_update, split=("n",))
+pair = sr.Cell("PAIR", ("a", "u", "b"), pair_update, split=("a", "b"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell, its layer `layer(input_size, hidden_size, **options)`, and torch.nn's twins where there are any."""
+
+    name: str
+    cell: sr.Cell
+    layer: Callable[..., Any]
+    twin: Callable[..., Any] | None = None
+    single: Callable[..., Any] | None = None
+    single_twin: Callable[..., Any] | None = None
+    projects: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ROWS = [
+    Row("RNN", cells.elman, sr.RNN, nn.RNN, sr.RNNCell, nn.RNNCell),
+    Row(
+        "RNN_relu",
+        cells.elman_relu,
+        partial(sr.RNN, nonlinearity="relu"),
+        partial(nn.RNN, nonlinearity="relu"),
+        partial(sr.RNNCell, nonlinearity="relu"),
+        partial(nn.RNNCell, nonlinearity="relu"),
+    ),
+    Row("LSTM", cells.lstm, sr.LSTM, nn.LSTM, sr.LSTMCell, nn.LSTMCell, projects=True),
+    Row("GRU", cells.gru, sr.GRU, nn.GRU, sr.GRUCell, nn.GRUCell),
+    Row("MGU", mgu, partial(sr.RecurrentLayer, mgu), projects=True),
+    Row("MGU_walked", mgu_walked, partial(sr.RecurrentLayer, mgu_walked), projects=True),
+    Row("PAIR", pair, partial(sr.RecurrentLayer, pair), projects=True),
+]
+TWINNED = [row for row in ROWS if row.twin is not None]
+BY_HAND = [row for row in ROWS if row.cell.adjoint is not None]
