@@ -5,6 +5,7 @@ from .cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .convert import from_torch, to_torch
 from .layers import GRU, LSTM, RNN
 from .models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel
+from .parity import compare
 from .recurrent import RecurrentLayer
 from .trace import trace
 
@@ -25,6 +26,7 @@ __all__ = [
     "RNNCellBase",
     "RNNModel",
     "RecurrentLayer",
+    "compare",
     "from_torch",
     "to_torch",
     "trace",

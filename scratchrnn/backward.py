@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -102,20 +103,23 @@ def _through_time(
 
     d_state = tuple(torch.zeros_like(s) if d is None else d for s, d in zip(inputs.state, d_last, strict=True))
     waiting = tuple(d[d.shape[0] :] for d in d_state)
-    d_all = W_hh.new_empty(0)
+    first_row = [0, *accumulate(sizes)]
+    d_all: Tensor | None = None
     for block in _blocks(setting.order[::-1], sizes, pre_count * width * W_hh.element_size()):
-        start = min(block)
-        first = sum(sizes[:start])
-        span = slice(first, first + sum(sizes[t] for t in block))
+        start, end = min(block), max(block) + 1
+        span = slice(first_row[start], first_row[end])
         state, tape = replay(cell, history, span)
         if unprojected is not None:
             unprojected[span] = state[0]
         derivatives, roads = _local_derivatives(cell, tape)
-        if not d_all.numel():
+        if d_all is None:
             d_all = W_hh.new_empty(N, pre_count + len(roads), width)
-        by_h, *by_others = [_stack(d, d_all[span] if s == 0 else None) for s, d in enumerate(derivatives)]
-        in_order = [sizes[t] for t in sorted(block)]
-        by_h_at, *by_others_at = [A.split(in_order) for A in (by_h, *by_others)]
+        # By h they are written where the gradients will stand, so that a step turns them into those in place.
+        stacks = [d_all[span], *(torch.empty_like(d_all[span]) for _ in derivatives[1:])]
+        for stack, derivative in zip(stacks, derivatives, strict=True):
+            for k, values in enumerate(derivative):
+                stack[:, k] = values
+        by_h, *by_others = (stack.split(sizes[start:end]) for stack in stacks)
         for t in block:
             d_state, waiting = move(d_state, waiting, sizes[t])
             dh, *d_others = d_state
@@ -124,13 +128,14 @@ def _through_time(
             if W_hr is not None:
                 d_emitted[t] = dh
                 dh = dh @ W_hr
-            d_t = by_h_at[t - start].mul_(dh.unsqueeze(1))
-            for A, d_other in zip(by_others_at, d_others, strict=True):
+            d_t = by_h[t - start].mul_(dh.unsqueeze(1))
+            for A, d_other in zip(by_others, d_others, strict=True):
                 d_t.addcmul_(A[t - start], d_other.unsqueeze(1))
             d_hidden = d_t[:, split:pre_count].flatten(1)
             direct = dict(zip(roads, d_t[:, pre_count:].unbind(1), strict=True))
             through_W = torch.addmm(direct[0], d_hidden, W_hh) if 0 in direct else d_hidden @ W_hh
             d_state = (through_W, *(direct[s] for s in range(1, len(cell.states))))
+    assert d_all is not None
     d_state, _ = move(d_state, waiting, inputs.state[0].shape[0])
     d_pre = d_all[:, :pre_count].flatten(1)
     return d_pre, torch.cat(d_emitted) if d_emitted else None, unprojected, d_state
@@ -152,15 +157,6 @@ def _local_derivatives(cell: Cell, tape: Any) -> tuple[list[list[Tensor]], list[
         in_columns = [d_pre[place.index(k)] for k in range(len(place))]
         derivatives.append(in_columns + [zero if direct[s] is None else direct[s] for s in roads])
     return derivatives, roads
-
-
-def _stack(values: list[Tensor], out: Tensor | None) -> Tensor:
-    """[rows, blocks, H] from one tensor (or number) for each block."""
-    if out is None:
-        return torch.stack(torch.broadcast_tensors(*values), 1)
-    for k, value in enumerate(values):
-        out[:, k] = value
-    return out
 
 
 def _blocks(order: range, sizes: list[int], row_bytes: int) -> Iterator[list[int]]:

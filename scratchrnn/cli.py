@@ -1,0 +1,202 @@
+"""The `scratchrnn` command. It reads the arguments and shows results; what is done stands in the rooms it calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import verify
+from .checkpoint import load_recurrent
+from .parity import Difference, Report
+from .text import Characters, read_text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0: all agree, 1: something differs, 2: bad usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        from rich.console import Console
+    except ModuleNotFoundError:
+        print("scratchrnn: the command needs rich: pip install 'scratchrnn[cli]'", file=sys.stderr)
+        return 2
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        return _verify(options, console)
+    except (OSError, ValueError) as error:
+        print(f"scratchrnn {options.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scratchrnn",
+        description="Elman, LSTM and GRU cells written out by hand, checked against torch.nn.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    verify_help = "compare every cell and layer with torch.nn on real text, and train with both"
+    command = commands.add_parser(
+        "verify",
+        help=verify_help,
+        description=f"{verify_help[0].upper()}{verify_help[1:]}. Outputs, last states and every gradient are held "
+        "against torch.nn in float64: ours may be off by twice what torch.nn itself is, plus 4 eps.",
+        epilog="Exit status: 0 all agree, 1 something differs, 2 bad usage.",
+    )
+    command.add_argument("--text", metavar="FILE", help="a UTF-8 text to run on; default: the texts of Python's help()")
+    command.add_argument(
+        "--quick", action="store_true", help="float32 only and fewer cases: seconds instead of a minute"
+    )
+    command.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="verify with trained weights: a state dict that holds an RNN, LSTM, GRU or cell somewhere, "
+        "or such a module of torch.nn, as torch.save wrote it",
+    )
+    command.add_argument(
+        "--trust", action="store_true", help="let --checkpoint unpickle a whole model, which runs code from the file"
+    )
+    command.add_argument("--json", metavar="FILE", help="write all numbers there")
+    return parser
+
+
+def _verify(options: argparse.Namespace, console: Any) -> int:
+    if options.trust and not options.checkpoint:
+        raise ValueError("--trust goes with --checkpoint")
+    characters = Characters(read_text(options.text))
+    if options.checkpoint:
+        modules = load_recurrent(options.checkpoint, options.trust)
+        cases = [verify.checkpoint_case(name, module) for name, module in modules]
+        kinds: tuple[type[nn.Module], ...] = ()
+    else:
+        cases, kinds = list(verify.cases(options.quick)), (nn.RNN, nn.LSTM, nn.GRU)
+    if options.json:
+        open(options.json, "a").close()  # a file that cannot be written is said now, not after the work
+    source = options.text or "Python's help texts"
+    console.print(
+        f"{len(cases)} comparisons on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
+    )
+    console.print(_HEADER)
+    reports: list[tuple[verify.Case, Report]] = []
+    trainings: list[verify.Training] = []
+    with _Progress(console, len(cases) + len(kinds)) as progress:
+        for case in cases:
+            progress.at(case.title)
+            report = case.run(characters)
+            reports.append((case, report))
+            progress.show(*_case_lines(case, report))
+        for kind in kinds:
+            progress.at(f"training {kind.__name__}")
+            trainings.append(verify.train(kind, characters, steps=30 if options.quick else 100))
+            progress.show(*_training_lines(trainings[-1]))
+    agree = all(report for _, report in reports) and all(t.parted is None for t in trainings)
+    console.print(_summary(reports, trainings))
+    if options.json:
+        _write_json(options.json, agree, source, reports, trainings)
+    return 0 if agree else 1
+
+
+# ----------------------------------------------------------------------------------------------------- show
+
+_HEADER = f"{'':7} {'case':54} {'dtype':9} {'nearest its bound':24} {'ours':>8} {'torch.nn':>8} {'of bound':>8}"
+
+
+class _Progress:
+    """A bar below the lines on a terminal, the lines alone elsewhere."""
+
+    def __init__(self, console: Any, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+        self.console = console
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.bar.stop()
+
+    def at(self, what: str) -> None:
+        self.bar.update(self.task, description=what)
+
+    def show(self, *lines: str) -> None:
+        for line in lines:
+            self.console.print(line)
+        self.bar.advance(self.task)
+
+
+def _verdict(agrees: bool) -> str:
+    return "[green]ok[/]     " if agrees else "[red]DIFFERS[/]"
+
+
+def _case_lines(case: verify.Case, report: Report) -> list[str]:
+    from rich.markup import escape
+
+    d, dtype = report.worst, str(case.dtype).removeprefix("torch.")
+    numbers = f"{d.name:24} {d.error:8.1e} {d.torch_error:8.1e} {_share(d):8.2f}"
+    lines = [f"{_verdict(bool(report))} {escape(case.title):54} {dtype:9} {numbers}"]
+    return lines + [f"        {escape(str(failed))}" for failed in report.failed]
+
+
+def _share(d: Difference) -> float:
+    return d.error / d.bound if d.bound else float("inf")
+
+
+def _training_lines(training: verify.Training) -> list[str]:
+    steps, digits = len(training.ours), training.digits
+    shown = [0, *range(steps // 5 - 1, steps, steps // 5)]
+
+    def curve(losses: list[float]) -> str:
+        return " ".join(f"{losses[k]:.{digits}f}" for k in shown)
+
+    parted = training.parted
+    where = f"agree at all {steps} steps" if parted is None else f"part at step {parted + 1}"
+    return [
+        f"{_verdict(parted is None)} training {training.title}, {steps} steps of SGD: the losses {where}",
+        f"        step     {' '.join(f'{k + 1:<{digits + 2}}' for k in shown)}",
+        f"        ours     {curve(training.ours)}",
+        f"        torch.nn {curve(training.theirs)}",
+    ]
+
+
+def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.Training]) -> str:
+    from rich.markup import escape
+
+    failed = [case.title for case, report in reports if not report]
+    parted = [t.title for t in trainings if t.parted is not None]
+    tensors = sum(len(report.differences) for _, report in reports)
+    case, report = max(reports, key=lambda pair: _share(pair[1].worst))
+    trained = f", and {len(trainings)} models train to the same losses" if trainings else ""
+    if not failed and not parted:
+        near = f"the nearest to its bound, {report.worst.name} of {case.title}, at {_share(report.worst):.2f} of it"
+        return f"[green]all agree[/]: {tensors} tensors in {len(reports)} comparisons{trained}; {escape(near)}"
+    differing = "; ".join([*failed, *(f"training {title}" for title in parted)])
+    count = len(failed) + len(parted)
+    return f"[red]{count} of {len(reports) + len(trainings)} differ[/]: {escape(differing)}"
+
+
+def _write_json(
+    path: str,
+    agree: bool,
+    source: str,
+    reports: list[tuple[verify.Case, Report]],
+    trainings: list[verify.Training],
+) -> None:
+    content = {
+        "agrees": agree,
+        "text": source,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cases": [{"title": c.title, "dtype": str(c.dtype), "layout": c.layout} | r.to_dict() for c, r in reports],
+        "trainings": [t.to_dict() for t in trainings],
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")

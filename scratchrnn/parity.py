@@ -1,0 +1,290 @@
+"""Compare a recurrent module with torch.nn's: outputs, last states and every gradient, against a float64 reference.
+
+The tolerance rule stands here once. An error is the largest deviation from torch.nn in float64, relative to the
+largest entry of the tensor, and
+
+    err(ours) <= 2 * err(torch.nn in the same dtype) + 4 * eps
+
+with eps of that dtype: ours may round differently, not worse. In float64 torch.nn is itself the reference, so its own
+error cannot be measured; there eps * sqrt(n) stands for it, n the number of terms in the longest sum (time steps times
+batch, for a weight's gradient): rounding errors of sums grow so, Higham & Mary 2019, doi:10.1137/18M1226312.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from .cells import BUILT_IN, RNNCellBase
+from .recurrent import RecurrentLayer
+
+
+def tolerance(torch_error: float, dtype: torch.dtype) -> float:
+    """The largest error that passes."""
+    return 2 * torch_error + 4 * torch.finfo(dtype).eps
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How one tensor of ours compares: errors are relative to the tensor's largest entry."""
+
+    name: str
+    """`output`, `h_n`, `c_n`, or `d` and the name of what the gradient is of: `dinput`, `dh_0`, `dweight_hh_l0`."""
+    error: float
+    torch_error: float
+    bound: float
+    index: tuple[int, ...]
+    """Where ours deviates most, with the three values there."""
+    ours: float
+    theirs: float
+    reference: float
+    note: str = ""
+    """What is known beside the numbers: the gates in which it differs, or another shape or dtype."""
+
+    @property
+    def agrees(self) -> bool:
+        return self.error <= self.bound
+
+    def __str__(self) -> str:
+        line = f"{self.name:<24} err {self.error:.1e}, torch.nn's {self.torch_error:.1e}, bound {self.bound:.1e}"
+        if self.agrees:
+            return f"ok      {line}"
+        at = f" at {list(self.index)}: ours {self.ours:.7g}, torch.nn {self.theirs:.7g}, float64 {self.reference:.7g}"
+        return f"DIFFERS {line}{at}{'; ' if self.note else ''}{self.note}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All tensors of one comparison. It is true when all agree; `print(report)` shows a line for each."""
+
+    differences: tuple[Difference, ...]
+
+    def __bool__(self) -> bool:
+        return all(d.agrees for d in self.differences)
+
+    @property
+    def failed(self) -> tuple[Difference, ...]:
+        """Those that differ by more than the rule allows."""
+        return tuple(d for d in self.differences if not d.agrees)
+
+    @property
+    def worst(self) -> Difference:
+        """The one that comes nearest to its bound, or goes farthest beyond it."""
+        return max(self.differences, key=lambda d: d.error / d.bound)
+
+    def __str__(self) -> str:
+        verdict = "all agree" if self else f"{len(self.failed)} of {len(self.differences)} differ"
+        return "\n".join([*map(str, self.differences), verdict])
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: `agrees`, and for each tensor the fields of `Difference`."""
+        return {"agrees": bool(self), "tensors": [asdict(d) | {"agrees": d.agrees} for d in self.differences]}
+
+
+def compare(
+    ours: nn.Module, theirs: nn.Module, input: Tensor | PackedSequence, state: Any = None, *, parameters: bool = True
+) -> Report:
+    """Compare `ours` with `theirs`, torch.nn's, from the same weights, on `input`.
+
+    Both run forward, and backward from random gradients of every output and every last state. A third run, `theirs` in
+    float64, is what both are measured against.
+
+    Args:
+        ours: a layer, cell or model: anything called as `theirs` is.
+        theirs: torch.nn's, or a model made of it.
+        input: what both take, floating point in the modules' dtype, or integers for a model that takes those.
+        state: the states before the first step, as both take them, or None.
+        parameters: compare the gradients of the parameters too, matched by name. False for a module of your own whose
+            parameters are laid out in another way.
+
+    Raises:
+        ValueError: the two have parameters of different names, shapes or values; or dropout is active, so that no two
+            runs can agree; or they do not return the same number of tensors.
+    """
+    for module in (ours, theirs):
+        _refuse_dropout(module)
+    if parameters:
+        _check_parameters(ours, theirs)
+    reference = copy.deepcopy(theirs).double()
+    with torch.random.fork_rng(devices=[]):
+        exact = _evaluate(reference, _cast(input, torch.float64), _cast(state, torch.float64), parameters)
+        their_run = _evaluate(theirs, input, state, parameters)
+        our_run = _evaluate(ours, input, state, parameters)
+    if our_run.outputs.keys() != exact.outputs.keys():
+        raise ValueError(
+            f"ours should return {len(exact.outputs)} tensors ({', '.join(exact.outputs)}), as theirs does, "
+            f"got {len(our_run.outputs)} ({', '.join(our_run.outputs)})"
+        )
+    gates = dict(_gates_of_parameters(ours)) if parameters else {}
+    unmeasured = torch.finfo(torch.float64).eps * _longest_sum(theirs, input) ** 0.5
+    return Report(
+        tuple(
+            _difference(name, our_run.get(name), their_run.get(name), exact.get(name), unmeasured, gates.get(name, ()))
+            for name in [*exact.outputs, *exact.gradients]
+        )
+    )
+
+
+# ---------------------------------------------------------------------------------------------- both runs
+
+
+@dataclass(frozen=True)
+class _Run:
+    outputs: dict[str, Tensor]
+    gradients: dict[str, Tensor]
+
+    def get(self, name: str) -> Tensor:
+        return self.outputs[name] if name in self.outputs else self.gradients[name]
+
+
+def _evaluate(module: nn.Module, input: Any, state: Any, parameters: bool) -> _Run:
+    """Outputs, and the gradients from random upstream gradients, the same ones in each call."""
+    leaves: dict[str, Tensor] = {}
+
+    def leaf(name: str, x: Any) -> Any:
+        if isinstance(x, PackedSequence):
+            return x._replace(data=leaf(name, x.data))
+        if isinstance(x, (tuple, list)):
+            return tuple(leaf(f"{'hc'[k] if k < 2 else k}_0", s) for k, s in enumerate(x))
+        if x is None or not x.is_floating_point():
+            return x
+        leaves[name] = x.detach().clone().requires_grad_()
+        return leaves[name]
+
+    entered = leaf("input", input), leaf("h_0", state)
+    returned = module(*entered) if state is not None else module(entered[0])
+    outputs = _named_outputs(module, returned)
+    wanted = leaves | (dict(module.named_parameters()) if parameters else {})
+    wanted = {name: x for name, x in wanted.items() if x.requires_grad}
+    torch.manual_seed(0)
+    upstream = [torch.randn(y.shape, dtype=torch.float64, device=y.device).to(y.dtype) for y in outputs.values()]
+    found = torch.autograd.grad(
+        list(outputs.values()), list(wanted.values()), upstream, allow_unused=True, materialize_grads=True
+    )
+    gradients = {f"d{name}": g for name, g in zip(wanted, found, strict=True)}
+    return _Run({name: y.detach() for name, y in outputs.items()}, gradients)
+
+
+def _named_outputs(module: nn.Module, returned: Any) -> dict[str, Tensor]:
+    """What a layer returns as output, h_n, c_n; a cell as h, c; a model as output."""
+    is_cell = isinstance(module, (nn.RNNCellBase, RNNCellBase))
+    flat = list(_tensors(returned))
+    names = ["h", "c"] if is_cell else ["output", "h_n", "c_n"]
+    names += [f"state_{k}" for k in range(len(names), len(flat))]
+    return dict(zip(names, flat, strict=False))
+
+
+def _tensors(x: Any) -> Iterable[Tensor]:
+    if isinstance(x, PackedSequence):
+        yield x.data
+    elif isinstance(x, (tuple, list)):
+        for part in x:
+            yield from _tensors(part)
+    elif isinstance(x, Tensor):
+        yield x
+
+
+def _cast(x: Any, dtype: torch.dtype) -> Any:
+    if isinstance(x, PackedSequence):
+        return x._replace(data=_cast(x.data, dtype))
+    if isinstance(x, (tuple, list)):
+        return tuple(_cast(part, dtype) for part in x)
+    return x.to(dtype) if x is not None and x.is_floating_point() else x
+
+
+# ------------------------------------------------------------------------------------------- what differs
+
+
+def _difference(
+    name: str, ours: Tensor, theirs: Tensor, exact: Tensor, unmeasured: float, gates: tuple[str, ...]
+) -> Difference:
+    if ours.shape != exact.shape or ours.dtype != theirs.dtype:
+        note = f"{ours.dtype} {list(ours.shape)}, expected {theirs.dtype} {list(theirs.shape)}"
+        nan = float("nan")
+        return Difference(name, float("inf"), 0.0, 0.0, (), nan, nan, nan, note)
+    if not exact.numel():
+        return Difference(name, 0.0, 0.0, tolerance(0.0, theirs.dtype), (), 0.0, 0.0, 0.0)
+    scale = exact.abs().max().item() or 1.0
+    deviation = _deviation(ours, exact) / scale
+    error, torch_error = deviation.max().item(), _deviation(theirs, exact).max().item() / scale
+    if theirs.dtype == torch.float64:
+        torch_error = unmeasured
+    bound = tolerance(torch_error, theirs.dtype)
+    index = tuple(int(k) for k in torch.unravel_index(deviation.argmax(), deviation.shape))
+    there = ours[index].item(), theirs[index].item(), exact[index].item()
+    note = _differing_gates(deviation, bound, gates) if error > bound else ""
+    return Difference(name, error, torch_error, bound, index, *there, note=note)
+
+
+def _longest_sum(module: nn.Module, input: Tensor | PackedSequence) -> int:
+    x = input.data if isinstance(input, PackedSequence) else input
+    rows = x.numel() // x.shape[-1] if x.is_floating_point() and x.numel() else x.numel()
+    return max(rows, *(max(p.shape) for p in module.parameters()), 1)
+
+
+def _deviation(x: Tensor, exact: Tensor) -> Tensor:
+    """|x - exact|; infinite where only one of the two is a finite number."""
+    same = (x == exact) | (x.isnan() & exact.isnan())
+    return (x.double() - exact).abs().masked_fill(same, 0.0).nan_to_num(nan=float("inf"))
+
+
+def _differing_gates(deviation: Tensor, bound: float, gates: tuple[str, ...]) -> str:
+    if not gates:
+        return ""
+    differing = [g for g, block in zip(gates, deviation.chunk(len(gates)), strict=True) if block.max() > bound]
+    return f"in the rows of gate{'s' if len(differing) > 1 else ''} {', '.join(differing)}"
+
+
+def _gates_of_parameters(module: nn.Module) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """For the gradient of each parameter that stacks gates, their names."""
+    for prefix, part in module.named_modules():
+        cell = part.cell if isinstance(part, (RecurrentLayer, RNNCellBase)) else BUILT_IN.get(getattr(part, "mode", ""))
+        if cell is None:
+            continue
+        for name, _ in part.named_parameters(recurse=False):
+            if not name.startswith("weight_hr"):
+                yield f"d{prefix}{'.' if prefix else ''}{name}", cell.gates
+
+
+# ------------------------------------------------------------------------------------------------- checks
+
+
+def _refuse_dropout(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        layered = isinstance(part, (nn.RNNBase, RecurrentLayer)) and part.num_layers > 1 and part.dropout > 0
+        if part.training and (layered or (isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0)):
+            raise ValueError(
+                f"dropout is active in {name or type(part).__name__}, so no two runs agree: call eval(), or set it to 0"
+            )
+
+
+def _check_parameters(ours: nn.Module, theirs: nn.Module) -> None:
+    mine, other = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    hint = "; parameters=False compares outputs, states and their gradients only"
+    if mine.keys() != other.keys():
+        raise ValueError(
+            f"ours and theirs should have parameters of the same names; only in ours: {sorted(mine.keys() - other)}, "
+            f"only in theirs: {sorted(other.keys() - mine)}{hint}"
+        )
+    _all_equal(mine, other, lambda p: list(p.shape), "shape", hint)
+    _all_equal(mine, other, lambda p: p.dtype, "dtype", "")
+    for name, p in mine.items():
+        if not torch.equal(p, other[name]):
+            raise ValueError(
+                f"ours and theirs should have the same weights, but {name} differs by up to "
+                f"{(p - other[name]).abs().max().item():.3g}: ours.load_state_dict(theirs.state_dict()) first"
+            )
+
+
+def _all_equal(
+    mine: dict[str, nn.Parameter], other: dict[str, nn.Parameter], of: Callable[[Tensor], Any], what: str, hint: str
+) -> None:
+    for name, p in mine.items():
+        if of(p) != of(other[name]):
+            raise ValueError(f"{name} has {what} {of(p)} in ours and {of(other[name])} in theirs{hint}")

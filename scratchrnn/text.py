@@ -1,0 +1,46 @@
+"""Real input for a recurrent layer: English text, as characters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def read_text(path: str | None = None) -> str:
+    """The text in a UTF-8 file; without one, the reference texts that CPython ships for its `help()`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not UTF-8, or holds fewer than 1000 characters.
+    """
+    if path is None:
+        from pydoc_data.topics import topics
+
+        return "\n".join(topics[name] for name in sorted(topics))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"text should be a UTF-8 file, but {path} is not: {error}") from None
+    if len(text) < 1000:
+        raise ValueError(f"text should have at least 1000 characters, {path} has {len(text)}")
+    return text
+
+
+class Characters:
+    """A text as numbers: `ids` [length], the place of each character in `alphabet`."""
+
+    def __init__(self, text: str) -> None:
+        self.alphabet = "".join(sorted(set(text)))
+        place = {character: k for k, character in enumerate(self.alphabet)}
+        self.ids = torch.tensor([place[character] for character in text])
+
+    def windows(self, count: int, length: int, generator: torch.Generator) -> Tensor:
+        """[count, length] ids: so many stretches of the text, drawn at random."""
+        starts = torch.randint(len(self.ids) - length, (count,), generator=generator)
+        return self.ids[starts.unsqueeze(1) + torch.arange(length)]
+
+    def vectors(self, ids: Tensor, size: int, generator: torch.Generator) -> Tensor:
+        """[..., size]: each character as a vector drawn at random, the same one wherever it occurs."""
+        return torch.randn(len(self.alphabet), size, generator=generator)[ids]

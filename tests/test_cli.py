@@ -1,0 +1,199 @@
+"""The `scratchrnn` command: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from scratchrnn import cli, verify
+from scratchrnn.text import Characters, read_text
+
+FEW = [
+    verify.Case("GRU", nn.GRU(4, 5), torch.float32),
+    verify.Case("LSTM cell", nn.LSTMCell(4, 5), torch.float64, layout="step"),
+]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two comparisons and six steps of training in the place of the whole table."""
+    train = verify.train
+    monkeypatch.setattr(verify, "cases", lambda quick: FEW)
+    monkeypatch.setattr(verify, "train", lambda kind, characters, steps: train(kind, characters, steps=6))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "scratchrnn", *arguments], capture_output=True, text=True, timeout=120)
+
+
+def test_quick_verify_agrees_and_writes_json(tmp_path: Path) -> None:
+    done = run("verify", "--quick", "--json", str(tmp_path / "out.json"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("13 comparisons on Python's help texts, ")
+    assert sum(line.startswith("ok ") for line in lines) == 16
+    assert lines[-1].startswith("all agree: ")
+    assert "\x1b" not in done.stdout
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content["agrees"] is True
+    assert [case["agrees"] for case in content["cases"]] == [True] * 13
+    assert [len(t["ours"]) for t in content["trainings"]] == [30] * 3
+    assert all(t["ours"][-1] < t["ours"][0] for t in content["trainings"])
+
+
+def test_the_full_table_has_every_configuration() -> None:
+    cases = list(verify.cases())
+    titles = {case.title for case in cases}
+    for kind in ("RNN tanh", "RNN relu", "LSTM", "GRU"):
+        assert {f"{kind} cell", kind, f"{kind}, 3 layers, batch 128", f"{kind}, no bias"} <= titles
+        assert {f"{kind}, both directions, unbatched", f"{kind}, 3 layers, batch-first"} <= titles
+        assert f"{kind}, 3 layers, both directions, packed" in titles
+    assert {"LSTM, projection, packed", "LSTM, 3 layers, both directions, projection"} <= titles
+    assert {case.dtype for case in cases} == {torch.float64, torch.float32, torch.bfloat16}
+    assert max(case.batch for case in cases) > 100
+
+
+@pytest.mark.usefixtures("few")
+def test_lines_show_case_dtype_tensor_and_curves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("ok      GRU  ")
+    assert "float32" in lines[2]
+    assert "float64" in lines[3]
+    assert lines[4] == "ok      training RNN 32 -> 64, 6 steps of SGD: the losses agree at all 6 steps"
+    assert lines[6].split()[1:] == lines[7].split()[1:]
+    assert lines[-1].startswith("all agree: ")
+    assert " in 2 comparisons, and 3 models train to the same losses; the nearest to its bound, " in lines[-1]
+
+
+@pytest.mark.usefixtures("few")
+def test_text_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("naïve café " * 100, encoding="utf-8")
+    assert cli.main(["verify", "--text", str(tmp_path / "a.txt")]) == 0
+    assert f"2 comparisons on {tmp_path / 'a.txt'}, 1,100 characters" in capsys.readouterr().out
+
+
+def test_curves_that_part_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    training = verify.Training("GRU", [4.0, 3.0, 2.0, 1.5, 1.4], [4.0, 3.00003, 2.0002, 1.5, 1.4])
+    assert training.parted == 2
+    assert cli._training_lines(training)[0] == "[red]DIFFERS[/] training GRU, 5 steps of SGD: the losses part at step 3"
+    assert verify.Training("GRU", [float("nan")], [1.0]).parted == 0
+
+
+def test_checkpoint_is_verified_with_its_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {"lstm." + k: v for k, v in nn.LSTM(6, 7, 2).state_dict().items()}}, tmp_path / "c.pt")
+    assert cli.main(["verify", "--checkpoint", str(tmp_path / "c.pt")]) == 0
+    out = capsys.readouterr().out
+    assert "ok      model.lstm: LSTM(6, 7, num_layers=2)" in out
+    assert "training" not in out
+    model = nn.ModuleDict({"gru": nn.GRU(6, 7, 2, batch_first=True, dropout=0.5), "cell": nn.RNNCell(3, 4)})
+    torch.save(model, tmp_path / "whole.pt")
+    assert cli.main(["verify", "--checkpoint", str(tmp_path / "whole.pt"), "--trust"]) == 0
+    out = capsys.readouterr().out
+    assert "ok      gru: GRU(6, 7, num_layers=2, batch_first=True, dropout=0.5)" in out
+    assert "ok      cell: RNNCell(3, 4)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "nowhere.txt"], "scratchrnn verify: [Errno 2] No such file or directory: 'nowhere.txt'"),
+        (["--text", "short.txt"], "scratchrnn verify: text should have at least 1000 characters, short.txt has 5"),
+        (["--text", "latin.txt"], "scratchrnn verify: text should be a UTF-8 file, but latin.txt is not: "),
+        (["--checkpoint", "nowhere.pt"], "scratchrnn verify: [Errno 2] No such file or directory: 'nowhere.pt'"),
+        (["--checkpoint", "short.txt"], "scratchrnn verify: cannot load short.txt: "),
+        (["--trust"], "scratchrnn verify: --trust goes with --checkpoint"),
+        (
+            ["--quick", "--json", "no/where.json"],
+            "scratchrnn verify: [Errno 2] No such file or directory: 'no/where.json'",
+        ),
+    ],
+)
+def test_bad_usage_exits_2_and_says_why(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("short.txt").write_text("short")
+    Path("latin.txt").write_bytes(b"caf\xe9 " * 300)
+    assert cli.main(["verify", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["verify", "--what"]])
+def test_an_unknown_command_or_option_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: scratchrnn" in capsys.readouterr().err
+
+
+def test_help_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, words in (
+        (["--help"], ["verify", "compare every cell and layer"]),
+        (
+            ["verify", "--help"],
+            ["--text FILE", "--quick", "--checkpoint FILE", "--trust", "--json FILE", "Exit status: 0"],
+        ),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(arguments)
+        assert stopped.value.code == 0
+        shown = capsys.readouterr().out
+        assert all(word in shown for word in words)
+
+
+def test_without_rich_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert cli.main(["verify", "--quick"]) == 2
+    assert capsys.readouterr().err == "scratchrnn: the command needs rich: pip install 'scratchrnn[cli]'\n"
+
+
+def test_a_bar_is_shown_on_a_terminal_only(
+    few: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert cli.main(["verify"]) == 0
+    assert "━" in capsys.readouterr().out
+    monkeypatch.delenv("FORCE_COLOR")
+    assert cli.main(["verify"]) == 0
+    assert "━" not in capsys.readouterr().out
+
+
+def test_importing_the_package_needs_torch_alone() -> None:
+    unwanted = ("rich", "matplotlib", "pandas", "torch._dynamo")
+    code = f"import sys, scratchrnn; print([m for m in {unwanted} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_characters_are_their_place_in_the_alphabet() -> None:
+    characters = Characters("banana" * 200)
+    assert characters.alphabet == "abn"
+    assert characters.ids[:6].tolist() == [1, 0, 2, 0, 2, 0]
+    generator = torch.Generator().manual_seed(0)
+    windows = characters.windows(4, 6, generator)
+    assert windows.shape == (4, 6)
+    assert all("".join("abn"[k] for k in window) in "banana" * 3 for window in windows.tolist())
+    vectors = characters.vectors(windows, 5, generator)
+    assert vectors.shape == (4, 6, 5)
+    assert torch.equal(vectors[windows == 2].unique(dim=0), vectors[windows == 2][:1])
+
+
+def test_the_text_without_a_file_is_english() -> None:
+    text = read_text()
+    assert len(text) > 100_000
+    assert " the " in text

@@ -1,0 +1,361 @@
+"""Bugs planted one at a time in the package: the verifier must reject each and name the tensor that differs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+import scratchrnn as sr
+from scratchrnn import backward, cells, cli, forward, recurrent, sequences
+from scratchrnn.parity import Report, compare
+
+TWINS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+
+
+def verdict(kind: str, packed: bool = True, **options: Any) -> Report:
+    """Random everything: ragged lengths, both directions, biases, states, upstream gradients on outputs and states."""
+    B, T, I, H = 5, 7, 3, 4  # noqa: E741
+    theirs = TWINS[kind](I, H, bidirectional=True, **options)
+    x = torch.randn(B, T, I) if options.get("batch_first") else torch.randn(T, B, I)
+    lengths = torch.tensor([3, 7, 1, 5, 5])
+    input = pack_padded_sequence(x, lengths, enforce_sorted=False) if packed else x
+    h = torch.randn(2, B, options.get("proj_size") or H)
+    return compare(sr.from_torch(theirs), theirs, input, (h, torch.randn(2, B, H)) if kind == "LSTM" else h)
+
+
+def test_without_a_bug_all_agree() -> None:
+    for kind in TWINS:
+        assert verdict(kind), str(verdict(kind))
+        assert verdict(kind, packed=False, batch_first=True)
+    assert verdict("RNN", nonlinearity="relu")
+    assert verdict("LSTM", proj_size=2)
+
+
+# ------------------------------------------------------------------- one sign flipped, in every equation and adjoint
+
+
+def functions() -> Iterator[tuple[str, dict[str, Any], str]]:
+    """(kind, options, name of the function in `cells`) of every update and adjoint."""
+    for kind, options, cell in [
+        ("RNN", {}, cells.elman),
+        ("RNN", {"nonlinearity": "relu"}, cells.elman_relu),
+        ("LSTM", {}, cells.lstm),
+        ("GRU", {}, cells.gru),
+    ]:
+        for function in (cell.update, cell.adjoint):
+            yield kind, options, function.__name__
+
+
+class Flip(ast.NodeTransformer):
+    """Turn the `count`-th `+` into `-` or the reverse."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.op, (ast.Add, ast.Sub)):
+            if self.left == 0:
+                node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+            self.left -= 1
+        return node
+
+
+def flipped() -> Iterator[Any]:
+    for kind, options, name in functions():
+        source = inspect.getsource(getattr(cells, name))
+        signs = sum(isinstance(node, (ast.Add, ast.Sub)) for node in ast.walk(ast.parse(source)))
+        for k in range(signs):
+            yield pytest.param(kind, options, name, k, id=f"{name}-sign-{k}")
+
+
+def install(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, mutant: Callable[..., Any]) -> None:
+    """Put `mutant` wherever the function is: in every module that has it, and in the cells, frozen as they are."""
+    original = getattr(module, name)
+    for there in [m for n, m in sys.modules.items() if n.startswith("scratchrnn")]:
+        for attribute, value in list(vars(there).items()):
+            if value is original:
+                monkeypatch.setattr(there, attribute, mutant)
+    for cell in cells.BUILT_IN.values():
+        for part in ("update", "adjoint"):
+            if getattr(cell, part) is original:
+                monkeypatch.setitem(cell.__dict__, part, mutant)
+
+
+@pytest.mark.parametrize(("kind", "options", "name", "sign"), list(flipped()))
+def test_a_flipped_sign_is_seen(
+    kind: str, options: dict[str, Any], name: str, sign: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Flip(sign).visit(ast.parse(inspect.getsource(getattr(cells, name))))
+    namespace = dict(vars(cells))
+    exec(compile(ast.fix_missing_locations(tree), f"<{name} with sign {sign} flipped>", "exec"), namespace)
+    install(monkeypatch, cells, name, namespace[name])
+    report = verdict(kind, **options)
+    named = {d.name for d in report.failed}
+    assert not report
+    if name.endswith("update"):
+        assert "output" in named
+    else:
+        assert named
+        assert not named & {"output", "h_n", "c_n"}
+
+
+# ----------------------------------------------------------------------------------------------- wrong lines
+
+
+@dataclass(frozen=True)
+class Bug:
+    """In the function (or class) `name` of `module`, `old` written as `new`; `seen` are tensors that must be named."""
+
+    title: str
+    module: ModuleType
+    name: str
+    old: str
+    new: str
+    kind: str
+    seen: set[str]
+    unseen: set[str] = field(default_factory=set)
+    options: dict[str, Any] = field(default_factory=dict)
+    packed: bool = True
+
+
+GRADIENTS_ONLY = {"output", "h_n", "c_n"}
+BUGS = [
+    Bug(
+        "GRU's db_hh taken from db_ih",
+        backward,
+        "gradients",
+        "d_pre.sum(0)",
+        "torch.cat([d_first, d_first[:, : d_pre.shape[1] - d_first.shape[1]]], 1).sum(0)",
+        "GRU",
+        {"dbias_hh_l0", "dbias_hh_l0_reverse"},
+        GRADIENTS_ONLY | {"dbias_ih_l0", "dweight_hh_l0", "dinput"},
+    ),
+    Bug(
+        "dW_hh with h_t for h_{t-1}",
+        backward,
+        "gradients",
+        "d_last.T @ history.state_prev[0]",
+        "d_last.T @ replay(setting.cell, history, slice(None))[0][0]",
+        "LSTM",
+        {"dweight_hh_l0", "dweight_hh_l0_reverse"},
+        GRADIENTS_ONLY | {"dweight_ih_l0", "dh_0"},
+    ),
+    Bug(
+        "the gradient of the last state dropped",
+        backward,
+        "_through_time",
+        "torch.zeros_like(s) if d is None else d for",
+        "torch.zeros_like(s) for",
+        "LSTM",
+        {"dh_0", "dc_0", "dinput"},
+        GRADIENTS_ONLY,
+    ),
+    Bug(
+        "the initial state ignored",
+        forward,
+        "arrange",
+        "weights.hr, state)",
+        "weights.hr, tuple(s * 0 for s in state))",
+        "GRU",
+        {"output", "h_n", "dh_0"},
+    ),
+    Bug(
+        "waiting rows of a packed batch lose their state",
+        forward,
+        "move",
+        "tuple(s[count:] for s in joined)",
+        "tuple(s[count:] * 0 for s in joined)",
+        "RNN",
+        {"h_n"},
+    ),
+    Bug(
+        "the second direction runs forward",
+        forward,
+        "Scan.order",
+        "steps[::-1] if self.reverse else steps",
+        "steps",
+        "LSTM",
+        {"output", "h_n", "c_n"},
+    ),
+    Bug(
+        "GRU's direct road to h_prev forgotten",
+        cells,
+        "gru_adjoint",
+        "dh * z\n",
+        "dh * 0\n",
+        "GRU",
+        {"dh_0", "dinput", "dweight_hh_l0"},
+        GRADIENTS_ONLY,
+    ),
+    Bug(
+        "GRU's gradient of h_prev assigned instead of added",
+        backward,
+        "_through_time",
+        "torch.addmm(direct[0], d_hidden, W_hh) if 0 in direct else d_hidden @ W_hh",
+        "d_hidden @ W_hh",
+        "GRU",
+        {"dh_0", "dinput"},
+        GRADIENTS_ONLY,
+    ),
+    Bug(
+        "LSTM's dc reaches only through h",
+        cells,
+        "lstm_adjoint",
+        "dc = dc + dh",
+        "dc = 0 * dc + dh",
+        "LSTM",
+        {"dc_0", "dinput"},
+        GRADIENTS_ONLY,
+    ),
+    Bug(
+        "input and forget gate swapped",
+        cells,
+        "lstm_update",
+        "c = f * c_prev + i * g\n",
+        "c = i * c_prev + f * g\n",
+        "LSTM",
+        {"output", "c_n"},
+    ),
+    Bug(
+        "GRU's reset gate acts on the input half",
+        cells,
+        "gru_update",
+        "tanh(n_x + r * n_h)  #",
+        "tanh(r * n_x + n_h)  #",
+        "GRU",
+        {"output", "h_n", "dbias_hh_l0"},
+    ),
+    Bug(
+        "GRU's update gate in the other sense",
+        cells,
+        "gru_update",
+        "(1 - z) * n + z * h_prev\n",
+        "z * n + (1 - z) * h_prev\n",
+        "GRU",
+        {"output", "h_n"},
+    ),
+    Bug(
+        "the second bias forgotten",
+        forward,
+        "arrange",
+        "last(weights.bias_hh), (pad, 0))",
+        "last(weights.bias_hh) * 0, (pad, 0))",
+        "RNN",
+        {"output", "dbias_hh_l0"},
+    ),
+    Bug(
+        "dW_hr from the cell state",
+        backward,
+        "_through_time",
+        "unprojected[span] = state[0]",
+        "unprojected[span] = state[1]",
+        "LSTM",
+        {"dweight_hr_l0"},
+        GRADIENTS_ONLY | {"dh_0", "dinput"},
+        {"proj_size": 2},
+    ),
+    Bug(
+        "upstream gradients in the other order of time",
+        backward,
+        "_through_time",
+        "d_rows[t]",
+        "d_rows[-1 - t]",
+        "RNN",
+        {"dinput", "dweight_ih_l0"},
+        GRADIENTS_ONLY,
+        packed=False,
+    ),
+    Bug(
+        "the input's gradient through the hidden halves",
+        backward,
+        "gradients",
+        "d_first @ inputs.W_ih",
+        "d_last @ inputs.W_ih",
+        "GRU",
+        {"dinput"},
+        GRADIENTS_ONLY | {"dh_0", "dweight_ih_l0"},
+    ),
+    Bug(
+        "last states of packed sequences left in sorted order",
+        sequences,
+        "Layout.leave_state",
+        "self.packed.unsorted_indices",
+        "None",
+        "GRU",
+        {"h_n"},
+        {"output"},
+    ),
+    Bug(
+        "the cell state's gradient not carried through time",
+        backward,
+        "_through_time",
+        "*(direct[s] for s",
+        "*(0 * direct[s] for s",
+        "LSTM",
+        {"dc_0", "dinput"},
+        GRADIENTS_ONLY,
+    ),
+    Bug(
+        "the two directions' outputs swapped",
+        recurrent,
+        "RecurrentLayer._stack",
+        "torch.cat(halves, -1)",
+        "torch.cat(halves[::-1], -1)",
+        "RNN",
+        {"output", "dinput"},
+        {"h_n"},
+    ),
+]
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, bug: Bug) -> None:
+    owner, _, name = bug.name.rpartition(".")
+    holder: Any = getattr(bug.module, owner) if owner else bug.module
+    original = vars(holder)[name]
+    source = textwrap.dedent(inspect.getsource(original.fget if isinstance(original, property) else original))
+    assert source.count(bug.old) == 1, f"{bug.title}: {bug.old!r} should stand once in {bug.name}"
+    namespace = dict(vars(bug.module))
+    exec(
+        compile("from __future__ import annotations\n" + source.replace(bug.old, bug.new), bug.title, "exec"), namespace
+    )
+    if owner:
+        monkeypatch.setattr(holder, name, namespace[name])
+    else:
+        install(monkeypatch, bug.module, name, namespace[name])
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.title)
+def test_a_planted_bug_is_named(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch, bug)
+    report = verdict(bug.kind, bug.packed, **bug.options)
+    named = {d.name for d in report.failed}
+    assert not report
+    assert bug.seen <= named
+    assert not bug.unseen & named
+
+
+def test_the_command_exits_1_and_names_the_tensor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plant(monkeypatch, next(b for b in BUGS if b.title == "GRU's db_hh taken from db_ih"))
+    assert cli.main(["verify", "--quick"]) == 1
+    shown = capsys.readouterr().out
+    assert "DIFFERS dbias_hh_l0 " in shown
+    assert "in the rows of gate n\n" in shown
+    assert "DIFFERS dbias_ih_l0 " not in shown
+    assert "DIFFERS training GRU" in shown
+    assert "the losses part at step" in shown
+    assert "ok      training LSTM" in shown
+    assert "3 of 16 differ: GRU; GRU, 3 layers" in shown

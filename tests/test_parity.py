@@ -1,0 +1,242 @@
+"""The comparison with torch.nn: the tolerance rule, what the report says, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from table import TWINNED, Row, mgu, mgu_walked
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
+
+import scratchrnn as sr
+from scratchrnn.parity import Difference, Report, compare, tolerance
+
+
+class Scaled(nn.Module):
+    """A layer whose results are off by a factor, with the layer's own parameters."""
+
+    def __init__(self, layer: nn.Module, factor: float) -> None:
+        super().__init__()
+        for name, parameter in layer.named_parameters():
+            self.register_parameter(name, parameter)
+        self.layer, self.factor = [layer], factor
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, last = self.layer[0](input, hx)
+        return output * self.factor, last
+
+
+class Tagger(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.embedding, self.layer, self.fc = nn.Embedding(11, 3), layer, nn.Linear(8, 5)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.fc(self.layer(self.embedding(ids))[0])
+
+
+def test_the_rule_is_twice_torch_and_four_eps() -> None:
+    assert tolerance(1e-6, torch.float32) == 2e-6 + 4 * torch.finfo(torch.float32).eps
+
+
+@given(
+    row=st.sampled_from(TWINNED),
+    dtype=st.sampled_from([torch.float64, torch.float32]),
+    T=st.integers(1, 12),
+    B=st.integers(1, 9),
+    I=st.integers(1, 9),
+    H=st.integers(2, 9),
+    L=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    bias=st.booleans(),
+    batch_first=st.booleans(),
+    project=st.booleans(),
+    packed=st.booleans(),
+    given_state=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_every_layer_agrees_with_torch_nn(
+    row: Row,
+    dtype: torch.dtype,
+    T: int,
+    B: int,
+    I: int,  # noqa: E741
+    H: int,
+    L: int,
+    bidirectional: bool,
+    bias: bool,
+    batch_first: bool,
+    project: bool,
+    packed: bool,
+    given_state: bool,
+    seed: int,
+) -> None:
+    torch.manual_seed(seed)
+    assert row.twin is not None
+    options = {"bidirectional": bidirectional, "bias": bias, "batch_first": batch_first, "dtype": dtype}
+    P = H // 2 if project and row.projects else 0
+    theirs = row.twin(I, H, L, **options, **({"proj_size": P} if P else {}))
+    D = 2 if bidirectional else 1
+    states = [torch.randn(L * D, B, P or H, dtype=dtype)]
+    states += [torch.randn(L * D, B, H, dtype=dtype) for _ in row.cell.states[1:]]
+    state = (tuple(states) if len(states) > 1 else states[0]) if given_state else None
+    if packed:
+        lengths = torch.randint(1, T + 1, (B,)).tolist()
+        input = pack_sequence([torch.randn(n, I, dtype=dtype) for n in lengths], enforce_sorted=False)
+    else:
+        input = torch.randn(B, T, I, dtype=dtype) if batch_first else torch.randn(T, B, I, dtype=dtype)
+    report = compare(sr.from_torch(theirs), theirs, input, state)
+    assert report, str(report)
+
+
+@pytest.mark.parametrize("row", TWINNED, ids=str)
+def test_saturated_gates_agree_and_stay_finite(row: Row) -> None:
+    assert row.twin is not None
+    theirs = row.twin(3, 4, num_layers=2, bidirectional=True)
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if name.startswith("bias_ih"):
+                p.copy_(torch.where(torch.rand(p.shape) < 0.5, -100.0, 100.0))
+    report = compare(sr.from_torch(theirs), theirs, torch.randn(6, 5, 3))
+    assert report, str(report)
+    assert all(torch.isfinite(torch.tensor(d.ours)) for d in report.differences)
+
+
+def test_a_report_names_tensors_as_the_layer_does() -> None:
+    theirs = nn.LSTM(3, 4, proj_size=2)
+    names = [d.name for d in compare(sr.from_torch(theirs), theirs, torch.randn(5, 2, 3)).differences]
+    weights = [f"d{name}" for name, _ in theirs.named_parameters()]
+    assert names == ["output", "h_n", "c_n", "dinput", *weights]
+    state = torch.randn(1, 2, 2), torch.randn(1, 2, 4)
+    names = [d.name for d in compare(sr.from_torch(theirs), theirs, torch.randn(5, 2, 3), state).differences]
+    assert names == ["output", "h_n", "c_n", "dinput", "dh_0", "dc_0", *weights]
+    cell = nn.LSTMCell(3, 4)
+    names = [d.name for d in compare(sr.from_torch(cell), cell, torch.randn(2, 3)).differences]
+    assert names[:3] == ["h", "c", "dinput"]
+
+
+def test_a_small_error_is_named_with_place_and_size() -> None:
+    theirs = nn.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    report = compare(Scaled(sr.from_torch(theirs), 1.01), theirs, x)
+    assert not report
+    output = report.differences[0]
+    assert output.name == "output"
+    assert output.error == pytest.approx(0.01, rel=1e-3)
+    exact = theirs(x)[0]
+    assert output.index == tuple(int(k) for k in torch.unravel_index(exact.abs().argmax(), exact.shape))
+    assert output.theirs == exact[output.index].item()
+    assert output.ours == pytest.approx(1.01 * output.theirs)
+    assert output.reference == pytest.approx(output.theirs)
+    assert {d.name for d in report.failed} == {"output", "dinput", *(f"d{n}" for n, _ in theirs.named_parameters())}
+    assert "DIFFERS output" in str(report)
+    assert f"at {list(output.index)}: ours" in str(report)
+    assert str(report).endswith("6 of 7 differ")
+    assert compare(Scaled(sr.from_torch(theirs), 1 + 1e-8), theirs, x)
+
+
+def test_the_gate_of_a_wrong_row_is_named() -> None:
+    theirs = nn.LSTM(3, 4)
+    ours = sr.from_torch(theirs)
+    ours.bias_hh_l0.register_hook(lambda d: torch.cat([d[:4], d[4:8] * 2, d[8:]]))
+    report = compare(ours, theirs, torch.randn(5, 2, 3))
+    (wrong,) = report.failed
+    assert (wrong.name, wrong.note) == ("dbias_hh_l0", "in the rows of gate f")
+    assert 4 <= wrong.index[0] < 8
+    assert report.worst is wrong
+
+
+def test_a_nan_or_another_shape_or_dtype_differs() -> None:
+    theirs, x = nn.GRU(3, 4), torch.randn(5, 2, 3)
+    assert compare(Scaled(sr.from_torch(theirs), float("nan")), theirs, x).differences[0].error == float("inf")
+
+    class Other(nn.Module):
+        def __init__(self, layer: nn.Module, how: str) -> None:
+            super().__init__()
+            self.layer, self.how = layer, how
+
+        def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
+            output, last = self.layer(input)
+            return (output[:3], last) if self.how == "shape" else (output, last.double())
+
+    shape = compare(Other(sr.from_torch(theirs), "shape"), theirs, x, parameters=False)
+    assert shape.differences[0].note == "torch.float32 [3, 2, 4], expected torch.float32 [5, 2, 4]"
+    dtype = compare(Other(sr.from_torch(theirs), "dtype"), theirs, x, parameters=False)
+    assert [d.name for d in dtype.failed] == ["h_n"]
+    assert dtype.failed[0].note == "torch.float64 [1, 2, 4], expected torch.float32 [1, 2, 4]"
+
+
+def test_a_report_is_ready_for_json() -> None:
+    theirs = nn.GRU(3, 4)
+    report = compare(sr.from_torch(theirs), theirs, torch.randn(5, 2, 3))
+    content = json.loads(json.dumps(report.to_dict()))
+    assert content["agrees"] is True
+    assert [t["name"] for t in content["tensors"]] == [d.name for d in report.differences]
+    assert content["tensors"][0]["error"] == report.differences[0].error
+    assert str(report).endswith("all agree")
+    assert not Report((Difference("output", 1.0, 0.0, 0.1, (0,), 1.0, 2.0, 2.0),))
+
+
+def test_a_model_that_takes_integers_is_compared_by_its_parameters() -> None:
+    theirs = Tagger(nn.GRU(3, 4, bidirectional=True))
+    ids = torch.randint(11, (5, 2))
+    report = compare(sr.from_torch(theirs), theirs, ids)
+    assert report, str(report)
+    assert "dlayer.weight_hh_l0_reverse" in [d.name for d in report.differences]
+    assert "dinput" not in [d.name for d in report.differences]
+
+
+def test_frozen_parameters_are_left_out() -> None:
+    theirs = nn.GRU(3, 4)
+    theirs.weight_hh_l0.requires_grad_(False)
+    names = [d.name for d in compare(sr.from_torch(theirs), theirs, torch.randn(5, 2, 3)).differences]
+    assert "dweight_hh_l0" not in names
+    assert "dweight_ih_l0" in names
+
+
+def test_an_empty_batch_agrees() -> None:
+    theirs = nn.GRU(3, 4)
+    assert compare(sr.from_torch(theirs), theirs, torch.randn(5, 0, 3))
+
+
+def test_a_cell_of_ones_own_is_verified_with_and_without_its_adjoint() -> None:
+    walked = sr.RecurrentLayer(mgu_walked, 3, 4, num_layers=2, bidirectional=True)
+    by_hand = sr.RecurrentLayer(mgu, 3, 4, num_layers=2, bidirectional=True)
+    by_hand.load_state_dict(walked.state_dict())
+    report = compare(by_hand, walked, torch.randn(6, 5, 3), torch.randn(4, 5, 4))
+    assert report, str(report)
+
+
+def test_neither_module_nor_input_nor_random_numbers_are_touched() -> None:
+    theirs, x = nn.GRU(3, 4), torch.randn(5, 2, 3)
+    before, state = [p.clone() for p in theirs.parameters()], torch.get_rng_state()
+    compare(sr.from_torch(theirs), theirs, x)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not x.requires_grad
+    assert all(p.grad is None and torch.equal(p, b) for p, b in zip(theirs.parameters(), before, strict=True))
+    assert theirs.weight_ih_l0.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        (sr.GRU(3, 4), nn.LSTM(3, 4), r"weight_ih_l0 has shape \[12, 3\] in ours and \[16, 3\] in theirs; parameters="),
+        (sr.GRU(3, 4, bias=False), nn.GRU(3, 4), r"same names; only in ours: \[\], only in theirs: \['bias_hh_l0', "),
+        (sr.GRU(3, 4), nn.GRU(3, 4), r"same weights, but weight_ih_l0 differs by up to .*load_state_dict"),
+        (sr.GRU(3, 4).double(), nn.GRU(3, 4), "weight_ih_l0 has dtype torch.float64 in ours and torch.float32"),
+        (sr.GRU(3, 4, 2, dropout=0.5), nn.GRU(3, 4, 2), r"dropout is active in GRU, .*call eval\(\)"),
+        (nn.Sequential(sr.GRU(3, 4), nn.Dropout()), nn.GRU(3, 4), "dropout is active in 1, "),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(ours: nn.Module, theirs: nn.Module, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare(ours, theirs, torch.randn(5, 2, 3))
+
+
+def test_another_number_of_results_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ours should return 2 tensors \(output, h_n\), as theirs does, got 3"):
+        compare(sr.LSTM(3, 4), nn.GRU(3, 4), torch.randn(5, 2, 3), parameters=False)

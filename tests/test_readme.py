@@ -1,0 +1,31 @@
+"""The README: its examples print what it says, its files exist, its commands are what CI runs."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_print_what_the_readme_says() -> None:
+    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, verbose=False)
+    assert result.attempted > 15
+    assert result.failed == 0
+
+
+def test_every_room_is_on_the_map() -> None:
+    linked = set(re.findall(r"\((scratchrnn/\w+\.py)\)", README))
+    there = {f"scratchrnn/{path.name}" for path in (ROOT / "scratchrnn").glob("[!_]*.py")}
+    assert linked == there
+
+
+def test_the_equations_stand_in_the_code_as_shown() -> None:
+    code = (ROOT / "scratchrnn" / "cells.py").read_text(encoding="utf-8")
+    lines = re.findall(r"^\|.*\| `(.+ = .+)` \|$", README, re.MULTILINE)
+    assert len(lines) == 6
+    body = code[code.index("def lstm_update") : code.index("def lstm_adjoint")]
+    positions = [body.index(f"    {line}") for line in lines]
+    assert positions == sorted(positions)
