@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .cell import Cell
 from .forward import State
 
 
@@ -21,6 +22,7 @@ def check_constructor(
     batch_first: Any,
     dropout: Any,
     proj_size: Any,
+    stacklevel: int,
 ) -> None:
     """Raise TypeError or ValueError for an unfit argument; warn where dropout has nothing to act on."""
     if not isinstance(dropout, numbers.Number) or isinstance(dropout, bool) or not 0 <= float(dropout) <= 1:  # type: ignore[arg-type]
@@ -31,7 +33,7 @@ def check_constructor(
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
             f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
-            stacklevel=4,
+            stacklevel=stacklevel + 1,
         )
     for name, flag in (("bias", bias), ("batch_first", batch_first)):
         if not isinstance(flag, bool):
@@ -49,14 +51,25 @@ def check_constructor(
         raise ValueError("proj_size has to be smaller than hidden_size")
 
 
+def check_projection(cell: Cell, hidden_size: int, weight: Tensor) -> None:
+    """Raise ValueError for a cell that reads `h_prev` itself: projected, h has fewer columns than the gates."""
+    gate, h_prev = weight.new_empty(1, hidden_size), weight.new_empty(1, hidden_size + 1)
+    others = [gate] * (len(cell.states) - 1)
+    try:
+        cell.update(*[gate] * len(cell.pre_activations), h_prev, *others)
+    except RuntimeError as error:
+        reads = "proj_size needs a cell that reads h_prev through the weights alone"
+        raise ValueError(f"{reads}, but {cell.name} computes with it: {error}") from None
+
+
 def check_dimensions(kind: str, input: Tensor, tensor: str) -> None:
     """Raise ValueError unless `input` is [T, I] or [T, B, I]."""
     if input.dim() not in (2, 3):
         raise ValueError(f"{kind}: Expected input to be 2D or 3D, got {input.dim()}D{tensor} instead")
 
 
-def given_states(kind: str, names: Sequence[str], hx: Any, unbatched: bool) -> State:
-    """`hx` as a tuple with a tensor for each of the states `names`, of 3 dimensions, or of 2 for unbatched input."""
+def given_states(kind: str, names: Sequence[str], hx: Any) -> State:
+    """`hx` as a tuple with a tensor for each of the states `names`."""
     if len(names) == 1:
         if isinstance(hx, (tuple, list)):
             raise TypeError(f"{kind}: Expected hx to be one tensor, {names[0]}, got a {type(hx).__name__}")
@@ -65,6 +78,11 @@ def given_states(kind: str, names: Sequence[str], hx: Any, unbatched: bool) -> S
         states = tuple(hx)
         if len(states) != len(names):
             raise RuntimeError(f"{kind}: Expected hx to be ({', '.join(names)}), got {len(states)} state(s)")
+    return states
+
+
+def check_state_dimensions(names: Sequence[str], states: State, unbatched: bool) -> None:
+    """Raise RuntimeError unless the states have 3 dimensions, or 2 for unbatched input."""
     wanted = 2 if unbatched else 3
     if any(s.dim() != wanted for s in states):
         batched = f"For {'un' if unbatched else ''}batched {wanted}-D input,"
@@ -73,7 +91,6 @@ def given_states(kind: str, names: Sequence[str], hx: Any, unbatched: bool) -> S
             raise RuntimeError(f"{batched} hx should also be {wanted}-D but got {came[0]} tensor")
         called = "hx and cx" if tuple(names) == ("h", "c") else "all states of hx"
         raise RuntimeError(f"{batched} {called} should also be {wanted}-D but got ({', '.join(came)}) tensors")
-    return states
 
 
 def check_input(input: Tensor, expected_dim: int, input_size: int, weight: Tensor) -> None:
@@ -89,7 +106,7 @@ def check_input(input: Tensor, expected_dim: int, input_size: int, weight: Tenso
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {input_size}, got {input.size(-1)}")
 
 
-def check_places(input: Tensor, states: State, weight: Tensor) -> None:
+def check_places(input: Tensor, states: State, weights: Iterable[Tensor]) -> None:
     """Raise RuntimeError unless input, states and weights lie on one device, and input and states have one dtype."""
     for s in states:
         if s.device != input.device:
@@ -99,8 +116,9 @@ def check_places(input: Tensor, states: State, weight: Tensor) -> None:
             )
         if s.dtype != input.dtype and not torch._C._is_any_autocast_enabled():
             raise RuntimeError(f"Input and hidden tensors are not of the same dtype, found {input.dtype} and {s.dtype}")
-    if weight.device != input.device:
-        raise RuntimeError(
-            "Input and parameter tensors are not at the same device, "
-            f"found input tensor at {input.device} and parameter tensor at {weight.device}"
-        )
+    for weight in weights:
+        if weight.device != input.device:
+            raise RuntimeError(
+                "Input and parameter tensors are not at the same device, "
+                f"found input tensor at {input.device} and parameter tensor at {weight.device}"
+            )

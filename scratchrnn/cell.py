@@ -52,8 +52,10 @@ class Cell:
         gates, split = tuple(self.gates), tuple(self.split)
         if not gates or len(set(gates)) < len(gates) or not all(isinstance(g, str) and g.isidentifier() for g in gates):
             raise ValueError(f"gates of cell {self.name!r} should be distinct identifiers, got {gates}")
-        if not set(split) <= set(gates):
-            raise ValueError(f"split of cell {self.name!r} should name some of its gates {gates}, got {split}")
+        if len(set(split)) < len(split) or not set(split) <= set(gates):
+            raise ValueError(
+                f"split of cell {self.name!r} should name some of its gates {gates}, each once, got {split}"
+            )
         pre_activations = tuple(p for g in gates for p in ((f"{g}_x", f"{g}_h") if g in split else (g,)))
         arguments = _argument_names(self, "update")
         leading, states = arguments[: len(pre_activations)], arguments[len(pre_activations) :]
@@ -109,7 +111,10 @@ def _argument_names(cell: Cell, which: str) -> tuple[str, ...]:
     function = getattr(cell, which)
     if not callable(function):
         raise TypeError(f"{which} of cell {cell.name!r} should be a function, got {type(function).__name__}")
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a builtin
+        raise TypeError(f"{which} of cell {cell.name!r} should be a Python function, got {function!r}") from None
     for p in parameters:
         if p.kind not in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
             raise TypeError(f"{which} of cell {cell.name!r} should take positional arguments only, got {p}")

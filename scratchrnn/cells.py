@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .cell import Cell
-from .precision import autocast_dtype
+from .precision import lowered
 
 # ---------------------------------------------------------------------------------------------------- Elman
 # n  = W_in x + b_in + W_hn h_prev + b_hn
@@ -156,7 +156,10 @@ def _blocks(parameter: str, count: int) -> list[Any]:
 
     def block(k: int) -> property:
         def rows(cell: RNNCellBase) -> Tensor | float:
-            stacked = getattr(cell, parameter)
+            try:
+                stacked = getattr(cell, parameter)
+            except AttributeError as error:  # which Python would take for a missing property
+                raise RuntimeError(f"{type(cell).__name__} has no {parameter}") from error
             return 0.0 if stacked is None else stacked.chunk(count)[k]
 
         return property(rows, doc=f"Block {k} of the {count} blocks of rows of `{parameter}`, a view.")
@@ -280,8 +283,7 @@ class RNNCell(RNNCellBase):
 
         n = x @ self.W_in.T + self.b_in + h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = self.cell.update(n, h)
-        h = h.to(autocast_dtype(x) or h.dtype)  # under autocast torch.nn's RNNCell, alone of the cells, returns that
+        (h,), _ = self.cell.update(*lowered(x, n), h)
         return h if input.dim() == 2 else h.squeeze(0)
 
 
@@ -320,14 +322,17 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, gates=4, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        x, h, c = self._enter(input, *((None, None) if hx is None else (hx[0], hx[1])))
+        given = (None, None) if hx is None else tuple(hx)
+        if len(given) != 2:
+            raise RuntimeError(f"lstm_cell expects two hidden states, got {len(given)}")
+        x, h, c = self._enter(input, *given)
 
         i = x @ self.W_ii.T + self.b_ii + h @ self.W_hi.T + self.b_hi
         f = x @ self.W_if.T + self.b_if + h @ self.W_hf.T + self.b_hf
         g = x @ self.W_ig.T + self.b_ig + h @ self.W_hg.T + self.b_hg
         o = x @ self.W_io.T + self.b_io + h @ self.W_ho.T + self.b_ho
 
-        (h, c), _ = lstm.update(i, f, g, o, h, c)
+        (h, c), _ = lstm.update(*lowered(x, i, f, g, o), h, c)
         return (h, c) if input.dim() == 2 else (h.squeeze(0), c.squeeze(0))
 
 
@@ -374,5 +379,5 @@ class GRUCell(RNNCellBase):
         n_x = x @ self.W_in.T + self.b_in
         n_h = h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = gru.update(r, z, n_x, n_h, h)
+        (h,), _ = gru.update(*lowered(x, r, z, n_x, n_h), h)
         return h if input.dim() == 2 else h.squeeze(0)

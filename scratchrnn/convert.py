@@ -61,13 +61,12 @@ def _convert(
                 f"{', '.join(t.__name__ for t in twins)} and may compute something else "
                 "(parametrized modules: torch.nn.utils.parametrize.remove_parametrizations first)"
             )
+        if type(part) in twins:
+            _check_parameters(part, twins[type(part)], name)
     if not any(type(part) in twins for part in module.modules()):
         raise ValueError(f"nothing to convert: no RNN, LSTM, GRU or cell of {whose} in this {type(module).__name__}")
     copied = copy.deepcopy(module)
-    made: dict[nn.Module, nn.Module] = {}  # a module that is in two places stays one
-    for name, part in list(copied.named_modules()):
-        if type(part) in twins:
-            made[part] = _twin(part, twins[type(part)], name)
+    made = {part: _twin(part, twins[type(part)]) for part in copied.modules() if type(part) in twins}
     for parent in list(copied.modules()):
         for name, child in parent._modules.items():
             if child in made:
@@ -75,20 +74,31 @@ def _convert(
     return made.get(copied, copied)
 
 
-def _twin(part: nn.Module, twin: type[nn.Module], name: str) -> nn.Module:
-    kept = ("proj_size",) if twin in (RNN, GRU, nn.RNN, nn.GRU) else ()
-    arguments: dict[str, Any] = {a: part.__dict__[a] for a in _ARGUMENTS if a in part.__dict__ and a not in kept}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the dropout of a single layer has been warned of before
-        made = twin(**arguments, device="meta")
-    expected, there = ({n: None if p is None else p.shape for n, p in m._parameters.items()} for m in (made, part))
-    if expected != there:
-        raise ValueError(f"cannot convert {_called(name)}: expected the parameters {expected}, got {there}")
+def _twin(part: nn.Module, twin: type[nn.Module]) -> nn.Module:
+    made = _empty(part, twin)
     for bookkeeping in vars(nn.Module()).keys() - {"_parameters", "_buffers", "_modules"}:
         made.__dict__[bookkeeping] = part.__dict__[bookkeeping]  # hooks, training
     for parameter, value in part._parameters.items():
         setattr(made, parameter, value)
     return made
+
+
+def _empty(part: nn.Module, twin: type[nn.Module]) -> nn.Module:
+    """A `twin` made with the arguments of `part`, without data."""
+    unknown = ("proj_size",) if twin in (RNN, GRU, nn.RNN, nn.GRU) else ()
+    arguments: dict[str, Any] = {a: part.__dict__[a] for a in _ARGUMENTS if a in part.__dict__ and a not in unknown}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the dropout of a single layer has been warned of before
+        return twin(**arguments, device="meta")
+
+
+def _check_parameters(part: nn.Module, twin: type[nn.Module], name: str) -> None:
+    """Raise unless the parameters are the usual ones: old weight_norm and pruning, for instance, replace some."""
+    expected, there = (
+        {n: None if p is None else list(p.shape) for n, p in m._parameters.items()} for m in (_empty(part, twin), part)
+    )
+    if expected != there:
+        raise ValueError(f"cannot convert {_called(name)}: expected the parameters {expected}, got {there}")
 
 
 def _called(name: str) -> str:

@@ -55,11 +55,10 @@ def scan(
 
 def _seen_by_torch(tensors: list[Tensor]) -> bool:
     """Whether something has to see every operation: torch's autograd then walks the loop, not our BPTT."""
-    return (
-        torch._C._are_functorch_transforms_active()
-        or not all(map(_is_plain, tensors))
-        or tensors[0].dtype.is_complex
-        or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    if torch._C._are_functorch_transforms_active() or tensors[0].dtype.is_complex:
+        return True
+    return not torch.compiler.is_compiling() and (
+        not all(map(_is_plain, tensors)) or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
     )
 
 

@@ -63,7 +63,7 @@ class Inputs(NamedTuple):
     state: State  # [B, R], [B, H], ...
 
     def flat(self) -> tuple[Any, ...]:
-        return *self[:5], *self.state
+        return self.x, self.bias, self.W_ih, self.W_hh, self.W_hr, *self.state
 
     @classmethod
     def of(cls, flat: Sequence[Any]) -> Inputs:

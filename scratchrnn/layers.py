@@ -9,6 +9,8 @@ from torch import Tensor
 from .cells import elman, elman_relu, gru, lstm
 from .recurrent import RecurrentLayer
 
+_NOT_GIVEN = object()
+
 
 class RNN(RecurrentLayer):
     """The Elman RNN of torch.nn, tanh or relu; arguments as there, the call as of `RecurrentLayer`.
@@ -31,7 +33,7 @@ class RNN(RecurrentLayer):
         *,
         device: Any = None,
         dtype: Any = None,
-        proj_size: Any = None,
+        proj_size: Any = _NOT_GIVEN,
     ) -> None:
         _refuse_projection(proj_size)
         if nonlinearity not in ("tanh", "relu"):
@@ -118,7 +120,7 @@ class GRU(RecurrentLayer):
         *,
         device: Any = None,
         dtype: Any = None,
-        proj_size: Any = None,
+        proj_size: Any = _NOT_GIVEN,
     ) -> None:
         _refuse_projection(proj_size)
         super().__init__(
@@ -136,5 +138,5 @@ class GRU(RecurrentLayer):
 
 
 def _refuse_projection(proj_size: Any) -> None:
-    if proj_size is not None:
+    if proj_size is not _NOT_GIVEN:
         raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")

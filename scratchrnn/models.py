@@ -8,6 +8,11 @@ from .cells import RNNCell
 from .layers import GRU, LSTM, RNN
 
 
+def _check(x: Tensor) -> None:
+    if x.dim() != 3 or x.size(1) == 0:
+        raise ValueError(f"x should be [B, T, input_dim] with at least one time step, got {list(x.shape)}")
+
+
 class RNNModel(nn.Module):
     """A relu Elman RNN and a linear readout of its last step.
 
@@ -20,6 +25,9 @@ class RNNModel(nn.Module):
 
     Called with x [B, T, input_dim] it returns y [B, output_dim]; the states before the first step are zero.
     Parameters: `rnn.*`, `fc.*`.
+
+    Raises:
+        ValueError: x is not [B, T, input_dim], or has no time steps; and what the layer raises for its arguments.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, layer_dim: int, output_dim: int) -> None:
@@ -28,6 +36,7 @@ class RNNModel(nn.Module):
         self.fc = nn.Linear(hidden_dim, output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        _check(x)
         output, _ = self.rnn(x)
         return self.fc(output[:, -1])
 
@@ -46,7 +55,7 @@ class MultiLayerRNN(nn.Module):
     Parameters: `rnn_cells.*`, `fc.*`.
 
     Raises:
-        ValueError: num_layers is less than one; in the call, there are no time steps.
+        ValueError: num_layers is less than one; x is not [B, T, input_dim], or has no time steps.
     """
 
     def __init__(self, input_dim: int, hidden_dim: int, num_layers: int, output_dim: int) -> None:
@@ -58,8 +67,7 @@ class MultiLayerRNN(nn.Module):
         self.fc = nn.Linear(hidden_dim, output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 3 or x.size(1) == 0:
-            raise ValueError(f"x should be [B, T, input_dim] with at least one time step, got {list(x.shape)}")
+        _check(x)
         h = [x.new_zeros(x.size(0), self.fc.in_features) for _ in self.rnn_cells]
         for x_t in x.unbind(1):
             for k, cell in enumerate(self.rnn_cells):
@@ -79,6 +87,7 @@ class LSTMModel(nn.Module):
         self.fc = nn.Linear(hidden_dim, output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        _check(x)
         output, _ = self.lstm(x)
         return self.fc(output[:, -1])
 
@@ -95,5 +104,6 @@ class GRUModel(nn.Module):
         self.fc = nn.Linear(hidden_dim, output_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        _check(x)
         output, _ = self.gru(x)
         return self.fc(output[:, -1])

@@ -22,7 +22,8 @@ def scan(
     cell: Cell, batch_sizes: Tensor | None, reverse: bool, inputs: Inputs, differentiable: bool
 ) -> tuple[Tensor, State]:
     """As `engine.scan`, for arranged inputs, with x [T, B, I] or [N, I]; `differentiable`: keep what BPTT needs."""
-    output, *states = _scan(cell.key, batch_sizes, reverse, *inputs[:5], list(inputs.state), differentiable)
+    x, bias, W_ih, W_hh, W_hr, state = inputs
+    output, *states = _scan(cell.key, batch_sizes, reverse, x, bias, W_ih, W_hh, W_hr, list(state), differentiable)
     return output, tuple(states[: len(cell.states)])
 
 
@@ -37,14 +38,16 @@ def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: Any) -> l
     inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
     output, last, history = steps(setting, inputs, keep=keep)
     kept = [] if history is None else [history.pre, *history.state_prev]
-    return [output.reshape(*x.shape[:-1], -1), *last, *kept]
+    # An operator may return neither an input nor one tensor twice, as a state that passes through unchanged would be.
+    last = tuple(s.clone(memory_format=torch.contiguous_format) for s in last)
+    return [output.reshape(*x.shape[:-1], output.shape[-1]), *last, *kept]
 
 
 @_scan.register_fake
 def _(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: Any) -> list[Tensor]:
     x, _, W_ih, _, _, state, keep = rest
     gates, pre_activations = len(find_cell(cell).gates), len(find_cell(cell).pre_activations)
-    outputs = [x.new_empty(*x.shape[:-1], state[0].shape[-1]), *(torch.empty_like(s) for s in state)]
+    outputs = [x.new_empty(*x.shape[:-1], state[0].shape[-1]), *(s.new_empty(s.shape) for s in state)]
     if keep:
         rows = x.flatten(0, -2).shape[0]
         outputs.append(x.new_empty(rows, W_ih.shape[0] // gates * pre_activations))
@@ -68,8 +71,9 @@ def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: 
     found = gradients(setting, inputs, History(pre, tuple(state_prev)), needed, d_outputs)
     like = (*tensors, *state)
     wanted = [d.view(t.shape) for d, t, need in zip(found, like, needed, strict=True) if d is not None and need]
-    # Two states' gradients may be views of one buffer, and an operator may not return such.
-    return [d.clone() if k >= len(wanted) - len(state) else d for k, d in enumerate(wanted)]
+    # Nor may it return two views of one buffer, as two states' gradients can be.
+    first = len(wanted) - len(state)
+    return [d if k < first else d.clone(memory_format=torch.contiguous_format) for k, d in enumerate(wanted)]
 
 
 @_scan_backward.register_fake

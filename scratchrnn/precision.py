@@ -45,9 +45,15 @@ def precision(x: Tensor, float32_state: bool, float32_carried: bool) -> Precisio
 def autocast_dtype(x: Tensor) -> torch.dtype | None:
     """The dtype of autocast on `x`'s device, None where it is off."""
     device = x.device.type
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if device != "meta" and torch.is_autocast_enabled(device):  # meta has no autocast, and raises when asked
         return torch.get_autocast_dtype(device)
     return None
+
+
+def lowered(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the dtype of autocast on `x`'s device, as a product is that has been computed there."""
+    dtype = autocast_dtype(x)
+    return tensors if dtype is None else tuple(t.to(dtype) for t in tensors)
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:

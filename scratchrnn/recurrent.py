@@ -78,12 +78,15 @@ class RecurrentLayer(nn.Module):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
         self.dropout, self.proj_size = float(dropout), proj_size
-        arguments.check_constructor(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size)
+        caller = 2 if type(self).__init__ is RecurrentLayer.__init__ else 3  # the frame that a warning points at
+        arguments.check_constructor(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size, caller)
         for k in range(num_layers):
             for names in self._all_weights[k * self._directions : (k + 1) * self._directions]:
                 for name in names:
                     shape = self._shape(name.split("_l")[0], first=k == 0)
                     self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        if proj_size > 0:
+            arguments.check_projection(cell, hidden_size, self.weight_ih_l0)
         self.reset_parameters()
 
     @property
@@ -209,6 +212,12 @@ class RecurrentLayer(nn.Module):
             return tuple(permute_rows(s, permutation) for s in hx)
         return permute_rows(hx, permutation)
 
+    def _permuted(self, states: State, indices: Tensor | None) -> State:
+        if indices is None:
+            return states
+        hidden = self.permute_hidden(states[0] if len(states) == 1 else states, indices)
+        return (hidden,) if len(states) == 1 else tuple(hidden)
+
     # ---------------------------------------------------------------------------------------------- forward
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
@@ -228,19 +237,22 @@ class RecurrentLayer(nn.Module):
             self.check_input(batched, batch_sizes)
             states = self._zero_states(batched, batch_sizes)
         else:
-            states = arguments.given_states(kind, self.cell.states, hx, layout.unbatched)
+            states = arguments.given_states(kind, self.cell.states, hx)
+            if layout.packed is None:
+                arguments.check_state_dimensions(self.cell.states, states, layout.unbatched)
             states = tuple(layout.batched_state(s) for s in states)
             self.check_forward_args(batched, states[0] if len(states) == 1 else states, batch_sizes)
-            states = tuple(layout.enter_state(s) for s in states)
-        arguments.check_places(batched, states, self.weight_ih_l0)
+            states = self._permuted(states, layout.sorted_indices)
+        weights = [self._weights(k, d) for k in range(self.num_layers) for d in range(self._directions)]
+        arguments.check_places(batched, states, [w for group in weights for w in group if w is not None])
         x = layout.enter(batched)
         if x.size(0) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
 
         dtypes = precision(x, self._float32_under_autocast, self.proj_size > 0)
         with without_autocast(x):
-            output, last = self._stack(x, batch_sizes, states, dtypes, scan)
-        last = tuple(layout.leave_state(s) for s in last)
+            output, last = self._stack(x, batch_sizes, states, weights, dtypes, scan)
+        last = tuple(layout.leave_state(s) for s in self._permuted(last, layout.unsorted_indices))
         return layout.leave(output), last[0] if len(last) == 1 else last
 
     def _zero_states(self, input: Tensor, batch_sizes: Tensor | None) -> State:
@@ -249,18 +261,24 @@ class RecurrentLayer(nn.Module):
         return tuple(torch.zeros(shape, dtype=input.dtype, device=input.device) for shape in shapes)
 
     def _stack(
-        self, x: Tensor, batch_sizes: Tensor | None, states: State, dtypes: Precision, scan: ScanFunction
+        self,
+        x: Tensor,
+        batch_sizes: Tensor | None,
+        states: State,
+        weights: list[Weights],
+        dtypes: Precision,
+        scan: ScanFunction,
     ) -> tuple[Tensor, State]:
-        """All layers and directions; layer k, direction d has index k * D + d in the states."""
+        """All layers and directions; layer k, direction d has index k * D + d in states and weights."""
         D = self._directions
         last: list[State] = []
         for k in range(self.num_layers):
             x = dtypes.enter(x)  # [T, B, I], or [N, I] packed
             halves = []
             for d in range(D):
-                weights = self._weights(k, d).map(dtypes.enter)
+                own = weights[k * D + d].map(dtypes.enter)
                 state = tuple(s[k * D + d].to(dtypes.compute) for s in states)
-                output, state = scan(self.cell, x, batch_sizes, state, weights, reverse=d == 1)
+                output, state = scan(self.cell, x, batch_sizes, state, own, reverse=d == 1)
                 halves.append(output.to(dtypes.emitted))
                 last.append((state[0].to(dtypes.emitted), *(s.to(dtypes.carried) for s in state[1:])))
             x = torch.cat(halves, -1) if D == 2 else halves[0]

@@ -6,22 +6,18 @@ sequences that are at least t + 1 long, for each step t, with the sequences sort
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 
-class Layout(NamedTuple):
+class Layout:
     """How the caller laid the sequences out."""
 
-    batch_first: bool
-    unbatched: bool = False
-    packed: PackedSequence | None = None
-
-    @property
-    def batch_sizes(self) -> Tensor | None:
-        return None if self.packed is None else self.packed.batch_sizes
+    def __init__(self, batch_first: bool, unbatched: bool = False, packed: PackedSequence | None = None) -> None:
+        self.batch_first, self.unbatched, self.packed = batch_first, unbatched, packed
+        self.batch_sizes = None if packed is None else packed.batch_sizes
+        self.sorted_indices = None if packed is None else packed.sorted_indices
+        self.unsorted_indices = None if packed is None else packed.unsorted_indices
 
     def batched(self, input: Tensor | PackedSequence) -> Tensor:
         """With a batch dimension, where the caller would have put it; packed sequences as their rows."""
@@ -44,14 +40,8 @@ class Layout(NamedTuple):
         """[L * D, B, H]"""
         return state.unsqueeze(1) if self.unbatched else state
 
-    def enter_state(self, state: Tensor) -> Tensor:
-        """A batched state with its rows in the order of the packed sequences."""
-        return state if self.packed is None else permute_rows(state, self.packed.sorted_indices)
-
     def leave_state(self, state: Tensor) -> Tensor:
-        if self.unbatched:
-            return state.squeeze(1)
-        return state if self.packed is None else permute_rows(state, self.packed.unsorted_indices)
+        return state.squeeze(1) if self.unbatched else state
 
 
 def permute_rows(state: Tensor, indices: Tensor | None) -> Tensor:

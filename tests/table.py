@@ -54,8 +54,36 @@ def pair_update(
     return (h, m, k), PairTape(a, b, m_prev)
 
 
+class CoupledTape(NamedTuple):
+    f: Tensor
+    g: Tensor
+    o: Tensor
+    c_prev: Tensor
+    tanh_c: Tensor
+
+
+def coupled_update(
+    f: Tensor, g: Tensor, o: Tensor, h_prev: Tensor, c_prev: Tensor
+) -> tuple[tuple[Tensor, Tensor], CoupledTape]:
+    """An LSTM whose input gate is 1 - f (Greff et al. 2017, arXiv:1503.04069)."""
+    f, g, o = torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+    c = f * c_prev + (1 - f) * g
+    tanh_c = torch.tanh(c)
+    return (o * tanh_c, c), CoupledTape(f, g, o, c_prev, tanh_c)
+
+
+def coupled_adjoint(
+    tape: CoupledTape, dh: Tensor, dc: Tensor
+) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[None, Tensor]]:
+    f, g, o, c_prev, tanh_c = tape
+    dc = dc + dh * o * (1 - tanh_c * tanh_c)
+    df, dg, do = dc * (c_prev - g), dc * (1 - f), dh * tanh_c
+    return (df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)), (None, dc * f)
+
+
 mgu = sr.Cell("MGU", ("f", "n"), mgu_update, mgu_adjoint, split=("n",))
 mgu_walked = sr.Cell("MGU_WALKED", ("f", "n"), mgu_update, split=("n",))
+coupled = sr.Cell("COUPLED", ("f", "g", "o"), coupled_update, coupled_adjoint)
 pair = sr.Cell("PAIR", ("a", "u", "b"), pair_update, split=("a", "b"))
 
 
@@ -87,9 +115,10 @@ ROWS = [
     ),
     Row("LSTM", cells.lstm, sr.LSTM, nn.LSTM, sr.LSTMCell, nn.LSTMCell, projects=True),
     Row("GRU", cells.gru, sr.GRU, nn.GRU, sr.GRUCell, nn.GRUCell),
-    Row("MGU", mgu, partial(sr.RecurrentLayer, mgu), projects=True),
-    Row("MGU_walked", mgu_walked, partial(sr.RecurrentLayer, mgu_walked), projects=True),
-    Row("PAIR", pair, partial(sr.RecurrentLayer, pair), projects=True),
+    Row("MGU", mgu, partial(sr.RecurrentLayer, mgu)),
+    Row("MGU_walked", mgu_walked, partial(sr.RecurrentLayer, mgu_walked)),
+    Row("COUPLED", coupled, partial(sr.RecurrentLayer, coupled), projects=True),
+    Row("PAIR", pair, partial(sr.RecurrentLayer, pair)),
 ]
 TWINNED = [row for row in ROWS if row.twin is not None]
 BY_HAND = [row for row in ROWS if row.cell.adjoint is not None]

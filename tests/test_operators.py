@@ -1,0 +1,308 @@
+"""torch.compile, torch.export, torch.fx and tensors without data: the scan as one opaque operator."""
+
+import io
+import shutil
+import time
+
+import pytest
+import torch
+import torch._inductor.config
+from table import BY_HAND, ROWS
+from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call, grad, vmap
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+
+import scratchrnn as sr
+from scratchrnn.forward import arrange
+
+T, B, IN, H = 3, 2, 3, 4
+every_row = pytest.mark.parametrize("row", ROWS, ids=str)
+by_hand = pytest.mark.parametrize("row", BY_HAND, ids=str)
+OPERATORS = torch.ops.scratchrnn
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def stack(row, **options):
+    return row.layer(IN, H, num_layers=2, bidirectional=True, **({"proj_size": 2} if row.projects else {}), **options)
+
+
+def states(layer, batch=(B,), **options):
+    """`hx` with random numbers."""
+    places = layer.num_layers * (2 if layer.bidirectional else 1)
+    widths = [layer.proj_size or H] + [H] * (len(layer.cell.states) - 1)
+    made = tuple(torch.randn(places, *batch, width, **options) for width in widths)
+    return made[0] if len(made) == 1 else made
+
+
+def results(call, module, arguments):
+    """Outputs, and the gradients of all arguments and parameters for a random loss."""
+    leaves = [t.requires_grad_() for t in tree_leaves(arguments)]
+    outputs = tree_leaves(call(*arguments))
+    generator = torch.Generator().manual_seed(1)
+    upstream = [torch.randn(y.shape, generator=generator).to(y.dtype) for y in outputs]
+    return outputs, torch.autograd.grad(outputs, [*leaves, *module.parameters()], upstream)
+
+
+def compiled(module, backend="aot_eager", fullgraph=True):
+    return torch.compile(module, backend=backend, fullgraph=fullgraph)
+
+
+def assert_compiles(module, arguments, **options):
+    torch.testing.assert_close(
+        results(compiled(module, **options), module, arguments), results(module, module, arguments)
+    )
+
+
+@every_row
+def test_a_compiled_stack_agrees_with_eager(row):
+    layer = stack(row) if row in BY_HAND else row.layer(IN, H)
+    assert_compiles(layer, (torch.randn(T, B, IN), states(layer)))
+
+
+@pytest.mark.parametrize(
+    ("options", "shape", "batch"),
+    [
+        ({"batch_first": True}, (B, T, IN), (B,)),
+        ({}, (T, IN), ()),
+        ({"num_layers": 2, "dropout": 0.5}, (T, B, IN), (B,)),
+        ({"bias": False}, (1, B, IN), (B,)),
+        ({}, (T, 0, IN), (0,)),
+    ],
+    ids=["batch_first", "unbatched", "dropout in eval", "one step without bias", "empty batch"],
+)
+@pytest.mark.parametrize("layer", [sr.LSTM, sr.GRU])
+def test_a_compiled_layer_agrees_with_eager(layer, options, shape, batch):
+    module = layer(IN, H, **options).eval()
+    assert_compiles(module, (torch.randn(shape), states(module, batch)))
+
+
+@pytest.mark.parametrize("layer", [sr.RNN, sr.LSTM, sr.GRU])
+def test_a_compiled_layer_agrees_with_eager_without_states(layer):
+    module = layer(IN, H)
+    assert_compiles(module, (torch.randn(T, B, IN),))
+
+
+@pytest.mark.parametrize("layer", [sr.RNN, sr.LSTM, sr.GRU])
+def test_a_compiled_layer_agrees_with_eager_under_autocast(layer):
+    module = layer(IN, H)
+    arguments = (torch.randn(T, B, IN), states(module))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = (results(call, module, arguments) for call in (compiled(module), module))
+    assert [t.dtype for t in tree_leaves(found)] == [t.dtype for t in tree_leaves(expected)]
+    torch.testing.assert_close(found, expected)
+
+
+@by_hand
+def test_compiled_inference_agrees_with_eager_and_keeps_nothing_for_backward(row):
+    layer, graphs = row.layer(IN, H, bidirectional=True), []
+
+    def inspect(graph, example_inputs):
+        graphs.append(graph)
+        return make_boxed_func(graph.forward)
+
+    arguments = (torch.randn(T, B, IN), states(layer))
+    with torch.no_grad():
+        found = torch.compile(layer, backend=aot_autograd(fw_compiler=inspect), fullgraph=True)(*arguments)
+        torch.testing.assert_close(found, layer(*arguments))
+    (graph,) = graphs
+    scans = [node for node in graph.graph.nodes if node.target is OPERATORS.scan.default]
+    assert len(scans) == 2
+    assert not any(node.args[-1] for node in scans)  # `keep`
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("layout", ["contiguous", "transposed"])
+def test_inductor_agrees_with_eager(layout):
+    module = sr.LSTM(IN, H)
+    hx = states(module) if layout == "contiguous" else tuple(torch.randn(1, H, B).mT for _ in range(2))
+    with torch._inductor.config.patch(fx_graph_cache=False):  # what is cached outlives a change of the operators
+        assert_compiles(module, (torch.randn(T, B, IN), hx), backend="inductor")
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # dynamo's own
+@pytest.mark.parametrize("layer", [sr.RNN, sr.LSTM, sr.GRU])
+def test_a_compiled_layer_takes_packed_sequences(layer):
+    module = layer(IN, H, bidirectional=True)
+    hx = states(module, (3,))
+    packed = pack_sequence([torch.randn(n, IN) for n in (2, 4, 1)], enforce_sorted=False)
+
+    def run(data, *hx):
+        output, last = module(PackedSequence(data, *packed[1:]), *hx)
+        return output.data, last
+
+    for arguments, fullgraph in (((packed.data, hx), False), ((packed.data,), True)):
+        found = results(compiled(run, fullgraph=fullgraph), module, arguments)
+        torch.testing.assert_close(found, results(run, module, arguments))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.single is not None], ids=str)
+def test_a_compiled_cell_agrees_with_eager(row):
+    cell = row.single(IN, H)
+    made = tuple(torch.randn(B, H) for _ in row.cell.states)
+    assert_compiles(cell, (torch.randn(B, IN), made[0] if len(made) == 1 else made))
+
+
+def nodes(layer, steps):
+    """The number of nodes of the captured graphs, forward and backward."""
+    counts = []
+
+    def count(graph, example_inputs):
+        counts.append(len(graph.graph.nodes))
+        return make_boxed_func(graph.forward)
+
+    torch._dynamo.reset()
+    call = torch.compile(layer, backend=aot_autograd(fw_compiler=count, bw_compiler=count), fullgraph=True)
+    results(call, layer, (torch.randn(steps, B, IN), states(layer)))
+    return counts
+
+
+@by_hand
+def test_the_graph_does_not_grow_with_time(row):
+    layer = row.layer(IN, H)
+    short, long = nodes(layer, 16), nodes(layer, 1024)
+    assert len(short) == 2
+    assert short == long
+
+
+def test_compile_time_does_not_grow_with_time():
+    layer = sr.LSTM(IN, H)
+
+    def seconds(steps):
+        torch._dynamo.reset()
+        call, arguments, taken = compiled(layer), (torch.randn(steps, B, IN), states(layer)), []
+        for _ in range(2):  # with and without compilation
+            start = time.perf_counter()
+            results(call, layer, arguments)
+            taken.append(time.perf_counter() - start)
+        return taken[0] - taken[1]
+
+    seconds(8)
+    assert min(seconds(1024) for _ in range(2)) <= 2 * min(seconds(16) for _ in range(2))
+
+
+@pytest.mark.parametrize("layer", [sr.LSTM, sr.GRU])
+def test_per_sample_gradients_can_be_compiled(layer):
+    module = layer(IN, H)
+    weights = {name: p.detach() for name, p in module.named_parameters()}
+
+    def loss(weights, x):
+        output, _ = functional_call(module, weights, (x,))
+        return output.sin().sum()
+
+    per_sample, x = vmap(grad(loss), in_dims=(None, 1)), torch.randn(T, B, IN)
+    torch.testing.assert_close(compiled(per_sample)(weights, x), per_sample(weights, x))
+
+
+@pytest.mark.parametrize(
+    ("row", "strict"),
+    [(row, strict) for row in BY_HAND for strict in (False, True) if not strict or row.name in ("LSTM", "GRU")],
+    ids=lambda value: {True: "strict", False: "non-strict"}.get(value) or str(value),
+)
+def test_an_exported_layer_runs_at_other_lengths_and_batch_sizes(row, strict):
+    layer = row.layer(IN, H, bidirectional=True, **({"proj_size": 2} if row.projects else {}))
+    time_steps, batch = torch.export.Dim("time_steps"), torch.export.Dim("batch")
+    shapes = ({0: time_steps, 1: batch}, tree_map(lambda _: {1: batch}, states(layer)))
+    program = torch.export.export(
+        layer, (torch.randn(5, 4, IN), states(layer, (4,))), dynamic_shapes=shapes, strict=strict
+    )
+    assert not program.constants
+    assert {spec.kind.name for spec in program.graph_signature.input_specs} == {"PARAMETER", "USER_INPUT"}
+    stored = io.BytesIO()
+    torch.export.save(program, stored)
+    stored.seek(0)
+    for exported in (program, torch.export.load(stored)):
+        for steps, sequences in ((2, 3), (9, 7)):
+            arguments = (torch.randn(steps, sequences, IN), states(layer, (sequences,)))
+            torch.testing.assert_close(exported.module()(*arguments), layer(*arguments))
+    assert not any(isinstance(v, torch.Tensor) for v in vars(layer).values())
+
+
+def constant_update(n, h_prev, k_prev):
+    """A state that never changes, and so is the very tensor that came in."""
+    h = torch.tanh(n + k_prev)
+    return (h, k_prev), (h,)
+
+
+def constant_adjoint(tape, dh, dk):
+    dn = dh * (1 - tape[0] * tape[0])
+    return (dn,), (None, dk + dn)
+
+
+def test_a_compiled_layer_agrees_with_eager_for_a_state_that_passes_through():
+    cell = sr.Cell("CONSTANT", ("n",), constant_update, constant_adjoint)
+    module = sr.RecurrentLayer(cell, IN, H)
+    assert_compiles(module, (torch.randn(T, B, IN), states(module)))
+
+
+@pytest.mark.parametrize("case", ["padded", "packed without bias", "transposed states"])
+@pytest.mark.parametrize("row", [row for row in BY_HAND if row.name in ("LSTM", "GRU", "MGU")], ids=str)
+def test_the_operators_keep_the_rules_of_custom_operators(row, case):
+    packed, transposed = case == "packed without bias", case == "transposed states"
+    layer = row.layer(IN, H, bias=not packed)
+    state = [(torch.randn(H, B).T if transposed else torch.randn(B, H)).requires_grad_() for _ in row.cell.states]
+    sizes, shape = (torch.tensor([2, 2, 1]), (5, IN)) if packed else (None, (T, B, IN))
+    inputs = arrange(row.cell, torch.randn(shape), tuple(state), layer._weights(0, 0))
+    tensors = [t if t is None else t.detach().requires_grad_() for t in inputs[:5]]
+    arguments = (row.cell.key, sizes, packed, *tensors, state)
+    torch.library.opcheck(OPERATORS.scan.default, (*arguments, True))
+    detached = tree_map_only(torch.Tensor, torch.Tensor.detach, arguments)
+    torch.library.opcheck(OPERATORS.scan.default, (*detached, False))
+
+    output, *rest = OPERATORS.scan(*detached, True)
+    d_outputs = [torch.randn_like(t) for t in (output, *rest[: len(state)])]
+    pre, *state_prev = rest[len(state) :]
+    needed = [t is not None and not packed for t in tensors] + [True] * len(state)
+    # Not with requires_grad: the gradient has no gradient under the compiler, second derivatives are taken without it.
+    torch.library.opcheck(OPERATORS.scan_backward.default, (*detached, pre, state_prev, d_outputs, needed))
+
+
+@every_row
+def test_forward_and_backward_run_on_fake_tensors(row):
+    with FakeTensorMode():
+        layer = stack(row)
+        arguments = (torch.randn(T, B, IN), states(layer))
+        gradients = torch.autograd.grad(
+            sum(y.sum() for y in tree_leaves(layer(*arguments))), tree_leaves([list(layer.parameters())])
+        )
+    assert [g.shape for g in gradients] == [p.shape for p in layer.parameters()]
+
+
+@every_row
+def test_forward_and_backward_run_on_the_meta_device(row):
+    layer = stack(row, device="meta")
+    x, hx = torch.randn(T, B, IN, device="meta", requires_grad=True), states(layer, device="meta")
+    outputs = tree_leaves(layer(x, hx))
+    gradients = torch.autograd.grad(outputs, [x, *layer.parameters()], [torch.empty_like(y) for y in outputs])
+    assert [g.shape for g in gradients] == [x.shape, *(p.shape for p in layer.parameters())]
+    assert all(t.is_meta for t in (*outputs, *gradients))
+
+
+def test_fx_traces_a_model_that_has_the_layers_as_leaves():
+    class Tracer(torch.fx.Tracer):
+        def is_leaf_module(self, module, name):
+            return isinstance(module, (sr.RecurrentLayer, sr.RNNCellBase)) or super().is_leaf_module(module, name)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.cell = sr.LSTM(IN, H), sr.GRUCell(H, H)
+
+        def forward(self, x):
+            output, (h, _) = self.layer(x)
+            return self.cell(output[-1], h[0])
+
+    model = Model()
+    traced = torch.fx.GraphModule(model, Tracer().trace(model))
+    assert sum(node.op == "call_module" for node in traced.graph.nodes) == 2
+    x = torch.randn(T, B, IN)
+    torch.testing.assert_close(results(traced, traced, (x,)), results(model, model, (x,)))

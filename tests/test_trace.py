@@ -1,0 +1,213 @@
+"""`trace` next to a layer's equations stepped by hand, one sequence at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from running import close, each_row, each_twin, equal, error, leaf, states, tensors
+from table import ROWS, TWINNED, Row
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
+from torch.utils._pytree import tree_map
+
+import scratchrnn as sr
+
+T, B, I, H, L = 5, 3, 4, 6, 2  # noqa: E741 - input_size
+LENGTHS = [3, 5, 1]
+PROJECTED = [(row, P) for row in ROWS for P in (0, 2) if row.projects or P == 0]
+FIELDS = {
+    "RNN_TANH": "h",
+    "LSTM": "i f g o c_prev tanh_c h c",
+    "GRU": "r z n n_h h_prev h",
+    "MGU": "f n n_h h_prev h",
+    "PAIR": "a b m_prev h m k",
+}
+
+
+def step_by_hand(
+    row: Row, layer: Any, suffix: str, x: Tensor, state: list[Tensor]
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Gates and states of every step of one sequence [T, I] in one layer and direction, and the last state."""
+    cell, weights = row.cell, dict(layer.named_parameters())
+    count = len(cell.gates)
+    zeros = torch.zeros(count * layer.hidden_size, dtype=x.dtype)
+    steps: list[dict[str, Tensor]] = []
+    for x_t in x.flip(0) if "reverse" in suffix else x:
+        from_x = weights[f"weight_ih{suffix}"] @ x_t + weights.get(f"bias_ih{suffix}", zeros)
+        from_h = weights[f"weight_hh{suffix}"] @ state[0] + weights.get(f"bias_hh{suffix}", zeros)
+        pre: list[Tensor] = []
+        for gate, a, b in zip(cell.gates, from_x.chunk(count), from_h.chunk(count), strict=True):
+            pre += [a, b] if gate in cell.split else [a + b]
+        state, tape = cell.update(*pre, *state)
+        state = list(state)
+        if f"weight_hr{suffix}" in weights:
+            state[0] = weights[f"weight_hr{suffix}"] @ state[0]
+        steps.append({**tape._asdict(), **dict(zip(cell.states, state, strict=True))})
+    steps = steps[::-1] if "reverse" in suffix else steps
+    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}, state
+
+
+def records_by_hand(
+    row: Row, layer: Any, x: Tensor, hx: list[Tensor]
+) -> tuple[dict[tuple[int, bool], dict[str, Tensor]], Tensor]:
+    """The same for all layers and directions of one sequence, and the output."""
+    records, D = {}, 1 + layer.bidirectional
+    for k in range(layer.num_layers):
+        for d in range(D):
+            suffix = f"_l{k}" + ("_reverse" if d else "")
+            records[k, bool(d)], _ = step_by_hand(row, layer, suffix, x, [s[k * D + d] for s in hx])
+        x = torch.cat([records[k, bool(d)]["h"] for d in range(D)], -1)
+    return records, x
+
+
+LAYOUTS = ["time_major", "batch_first", "unbatched", "packed"]
+
+
+def inputs(layout: str) -> tuple[Any, list[Tensor]]:
+    """What the layer is given, and the sequences in it."""
+    sequences = [leaf(n, I).detach() for n in (LENGTHS if layout == "packed" else [T] * B)]
+    if layout == "packed":
+        return pack_sequence(sequences, enforce_sorted=False), sequences
+    if layout == "unbatched":
+        return sequences[0], sequences[:1]
+    return torch.stack(sequences, 0 if layout == "batch_first" else 1), sequences
+
+
+@pytest.mark.parametrize("with_states", [True, False], ids=["states", "no_states"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("row", "proj_size"), PROJECTED, ids=str)
+def test_every_gate_and_state_is_what_stepping_each_sequence_by_hand_gives(
+    row: Row, proj_size: int, layout: str, bidirectional: bool, with_states: bool
+) -> None:
+    options = {"proj_size": proj_size} if proj_size else {}
+    layer = row.layer(
+        I, H, L, bidirectional=bidirectional, batch_first=layout == "batch_first", dtype=torch.float64, **options
+    )
+    x, sequences = inputs(layout)
+    hx = states(row, layer, *([] if layout == "unbatched" else [B]))
+    start = hx if with_states else tree_map(torch.zeros_like, hx)
+    traced = sr.trace(layer, x, *([hx] if with_states else []))
+    assert set(traced.records) == {(k, r) for k in range(L) for r in ((False, True) if bidirectional else (False,))}
+    for b, sequence in enumerate(sequences):
+        of_sequence = [s if layout == "unbatched" else s[:, b] for s in tensors(start)]
+        expected, _ = records_by_hand(row, layer, sequence, of_sequence)
+        for (k, reverse), by_name in expected.items():
+            record = traced.layer(k, reverse)
+            assert set(record) == set(by_name)
+            for name, values in by_name.items():
+                close(record[name][: len(sequence), b], values.detach())
+                assert record[name].shape[:2] == (T, len(sequences))
+                assert not record[name][len(sequence) :, b].any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@each_row
+def test_output_and_state_are_the_layers_own(row: Row, layout: str) -> None:
+    layer = row.layer(I, H, L, bidirectional=True, batch_first=layout == "batch_first", dtype=torch.float64)
+    x, _ = inputs(layout)
+    hx = states(row, layer, *([] if layout == "unbatched" else [B]))
+    traced, (output, last) = sr.trace(layer, x, hx), layer(x, hx)
+    assert type(traced.output) is type(output)
+    equal([*tensors(traced.output), *tensors(traced.state)], [y.detach() for y in (*tensors(output), *tensors(last))])
+    if layout == "packed":
+        assert all(a is b for a, b in zip(traced.output[1:], x[1:], strict=True))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@each_twin
+def test_a_layer_of_torch_nn_is_traced_as_ours_is(row: Row, layout: str) -> None:
+    assert row.twin is not None
+    theirs = row.twin(I, H, L, bidirectional=True, batch_first=layout == "batch_first", dtype=torch.float64)
+    ours = row.layer(I, H, L, bidirectional=True, batch_first=layout == "batch_first", dtype=torch.float64)
+    ours.load_state_dict(theirs.state_dict())
+    x, _ = inputs(layout)
+    traced, expected = sr.trace(theirs, x), sr.trace(ours, x)
+    close([*tensors(traced.output), *tensors(traced.state)], [y.detach() for part in theirs(x) for y in tensors(part)])
+    for key, record in expected.records.items():
+        equal(traced.records[key].tensors, record.tensors)
+
+
+@pytest.mark.parametrize(("name", "fields"), FIELDS.items())
+def test_a_record_has_the_names_of_the_tape_and_the_states_in_that_order(name: str, fields: str) -> None:
+    row = next(row for row in ROWS if row.cell.name == name)
+    record = sr.trace(row.layer(I, H), torch.randn(T, B, I)).layer(0)
+    assert " ".join(record) == fields
+    assert all(getattr(record, field) is record[field] for field in record)
+
+
+def test_the_names_of_an_lstm_and_a_gru_mean_the_gates_of_the_documented_equations() -> None:
+    x = torch.randn(T, B, I, dtype=torch.float64)
+    lstm, gru = nn.LSTM(I, H, dtype=torch.float64), nn.GRU(I, H, dtype=torch.float64)
+
+    def blocks(layer: Any, h_prev: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        count = len(layer.weight_ih_l0) // H
+        from_x = x @ layer.weight_ih_l0.T + layer.bias_ih_l0
+        from_h = h_prev @ layer.weight_hh_l0.T + layer.bias_hh_l0
+        return from_x.detach().chunk(count, -1), from_h.detach().chunk(count, -1)
+
+    def shifted(h: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(h[:1]), h[:-1]])
+
+    r = sr.trace(lstm, x).layer(0)
+    i, f, g, o = (a + b for a, b in zip(*blocks(lstm, shifted(lstm(x)[0])), strict=True))
+    close([r.i, r.f, r.g, r.o], [i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()])
+    close([r.c_prev, r.c, r.tanh_c, r.h], [shifted(r.c), r.f * r.c_prev + r.i * r.g, r.c.tanh(), r.o * r.tanh_c])
+
+    r = sr.trace(gru, x).layer(0)
+    from_x, from_h = blocks(gru, shifted(gru(x)[0]))
+    close([r.r, r.z, r.n_h], [(from_x[0] + from_h[0]).sigmoid(), (from_x[1] + from_h[1]).sigmoid(), from_h[2]])
+    close([r.n, r.h_prev, r.h], [(from_x[2] + r.r * r.n_h).tanh(), shifted(r.h), (1 - r.z) * r.n + r.z * r.h_prev])
+
+
+@each_row
+def test_nothing_in_a_trace_requires_a_gradient(row: Row) -> None:
+    layer = row.layer(I, H, L, bidirectional=True, dtype=torch.float64)
+    traced = sr.trace(layer, leaf(T, B, I), states(row, layer, B))
+    found = [record[name] for record in traced.records.values() for name in record]
+    assert not any(t.requires_grad for t in (*found, *tensors(traced.output), *tensors(traced.state)))
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("row", [TWINNED[0]], ids=str)
+def test_a_layer_in_training_is_traced_with_its_dropout_and_left_as_it_was(row: Row) -> None:
+    layer = row.layer(I, H, L, dropout=1.0, dtype=torch.float64)
+    traced = sr.trace(layer, leaf(T, B, I))
+    expected, _ = step_by_hand(row, layer, "_l1", torch.zeros(T, H, dtype=torch.float64), [torch.zeros(H).double()])
+    close(traced.layer(1).h[:, 0], expected["h"].detach())
+    assert layer.training
+
+
+def shift_update(n: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
+    return (torch.tanh(n) + h_prev,), ()
+
+
+def test_a_cell_without_a_tape_is_traced_by_its_states_alone() -> None:
+    layer = sr.RecurrentLayer(sr.Cell("SHIFT", ("n",), shift_update), I, H)
+    x = torch.randn(T, B, I)
+    traced = sr.trace(layer, x)
+    assert list(traced.layer(0)) == ["h"]
+    equal(traced.layer(0).h, layer(x)[0].detach())
+
+
+def test_unfit_arguments_and_unknown_names_are_refused_with_what_there_is() -> None:
+    lstm = sr.LSTM(I, H, bidirectional=True)
+    traced = sr.trace(lstm, torch.randn(T, B, I))
+    assert error(lambda: sr.trace(nn.Linear(I, H), torch.randn(T, B, I))) == (
+        TypeError,
+        "layer should be a recurrent layer of scratchrnn or torch.nn, got: Linear",
+    )
+    assert error(lambda: traced.layer(1)) == (
+        IndexError,
+        "no layer(1, reverse=False) in this trace, only layer(0), layer(0, reverse=True)",
+    )
+    assert error(lambda: traced.layer(0).z) == (
+        AttributeError,
+        "no 'z' in this trace, only i, f, g, o, c_prev, tanh_c, h, c",
+    )
+    assert error(lambda: traced.layer(0)["z"])[0] is KeyError
+    for x, hx in ((torch.randn(T, B, I + 1), None), (torch.randn(T, B, I), (torch.randn(1, B, H),) * 2)):
+        expected = error(lambda x=x, hx=hx: lstm(x, hx))
+        assert error(lambda x=x, hx=hx: sr.trace(lstm, x, hx)) == expected
