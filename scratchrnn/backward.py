@@ -14,6 +14,7 @@ from .forward import History, Inputs, Scan, State, columns, move, replay, steps,
 from .precision import without_autocast
 
 _BLOCK_BYTES = 1 << 20  # local derivatives of as many steps at a time as stay in a core's cache
+_RUN = 64  # rows of one GEMM of a weight's gradient
 
 
 class BPTT(torch.autograd.Function):
@@ -74,18 +75,38 @@ def gradients(
     d_pre, d_emitted, unprojected, d_state = _through_time(setting, inputs, history, d_outputs)
     d_first, d_last = (d_pre[:, columns] for columns in windows(setting.cell, inputs.W_hh))
     return [
-        d_first @ inputs.W_ih if need_x else None,
+        _input_gradient(d_first, inputs.W_ih, d_pre.shape[1] - d_last.shape[1]) if need_x else None,
         d_pre.sum(0) if need_bias else None,
-        d_first.T @ inputs.x if need_W_ih else None,
-        d_last.T @ history.state_prev[0] if need_W_hh else None,
-        d_emitted.T @ unprojected if need_W_hr and d_emitted is not None and unprojected is not None else None,
+        _weight_gradient(d_first, inputs.x) if need_W_ih else None,
+        _weight_gradient(d_last, history.state_prev[0]) if need_W_hh else None,
+        _weight_gradient(d_emitted, unprojected) if need_W_hr else None,
         *d_state,
     ]
 
 
+def _weight_gradient(d_rows: Tensor, rows: Tensor) -> Tensor:
+    """The sum over all rows of d_row row^T, a run of rows at a time.
+
+    A GEMM adds its terms one after the other; sums of runs lose several times less to rounding than one of all rows,
+    and take hardly longer.
+    """
+    total = d_rows[:_RUN].T @ rows[:_RUN]
+    for k in range(_RUN, rows.shape[0], _RUN):
+        total.addmm_(d_rows[k : k + _RUN].T, rows[k : k + _RUN])
+    return total
+
+
+def _input_gradient(d_first: Tensor, W_ih: Tensor, only_input: int) -> Tensor:
+    """W_ih^T dpre. The split gates come last: a sum loses least if its largest terms do, and candidates' are those."""
+    if not only_input:
+        return d_first @ W_ih
+    summed = d_first[:, only_input:] @ W_ih[only_input:]
+    return summed.addmm_(d_first[:, :only_input], W_ih[:only_input])
+
+
 def _through_time(
     setting: Scan, inputs: Inputs, history: History, d_outputs: Sequence[Tensor | None]
-) -> tuple[Tensor, Tensor | None, Tensor | None, State]:
+) -> tuple[Tensor, Tensor, Tensor, State]:
     """Gradients of the pre-activations [N, (S + G) * H] and the first state; for W_hr, d_emitted and what it projects.
 
     Per step, with the local derivatives A_s of all pre-activations by state s (see `_local_derivatives`):
@@ -99,17 +120,17 @@ def _through_time(
     d_output, *d_last = d_outputs
     d_rows = d_output.split(sizes) if d_output is not None else None
     d_emitted = [inputs.x] * len(sizes) if W_hr is not None else []
-    unprojected = W_hh.new_empty(N, width) if W_hr is not None else None
+    unprojected = W_hh.new_empty(N if W_hr is not None else 0, width)
 
     d_state = tuple(torch.zeros_like(s) if d is None else d for s, d in zip(inputs.state, d_last, strict=True))
     waiting = tuple(d[d.shape[0] :] for d in d_state)
     first_row = [0, *accumulate(sizes)]
     d_all: Tensor | None = None
-    for block in _blocks(setting.order[::-1], sizes, pre_count * width * W_hh.element_size()):
+    for block in _blocks(setting.order()[::-1], sizes, pre_count * width * W_hh.element_size()):
         start, end = min(block), max(block) + 1
         span = slice(first_row[start], first_row[end])
         state, tape = replay(cell, history, span)
-        if unprojected is not None:
+        if W_hr is not None:
             unprojected[span] = state[0]
         derivatives, roads = _local_derivatives(cell, tape)
         if d_all is None:
@@ -133,12 +154,14 @@ def _through_time(
                 d_t.addcmul_(A[t - start], d_other.unsqueeze(1))
             d_hidden = d_t[:, split:pre_count].flatten(1)
             direct = dict(zip(roads, d_t[:, pre_count:].unbind(1), strict=True))
-            through_W = torch.addmm(direct[0], d_hidden, W_hh) if 0 in direct else d_hidden @ W_hh
-            d_state = (through_W, *(direct[s] for s in range(1, len(cell.states))))
+            dh = d_hidden @ W_hh
+            if 0 in direct:
+                dh += direct[0]  # not by addmm, which starts from its largest term and loses more to rounding
+            d_state = (dh, *(direct[s] for s in range(1, len(cell.states))))
     assert d_all is not None
     d_state, _ = move(d_state, waiting, inputs.state[0].shape[0])
     d_pre = d_all[:, :pre_count].flatten(1)
-    return d_pre, torch.cat(d_emitted) if d_emitted else None, unprojected, d_state
+    return d_pre, torch.cat(d_emitted) if d_emitted else unprojected, unprojected, d_state
 
 
 def _local_derivatives(cell: Cell, tape: Any) -> tuple[list[list[Tensor]], list[int]]:

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from . import operators
 from .backward import BPTT
 from .cell import Cell
-from .forward import Scan, State, Weights, arrange, step_sizes, steps
+from .forward import Inputs, Scan, State, Weights, arrange, step_sizes, steps
 
 
 def scan(
@@ -42,7 +42,7 @@ def scan(
     if by_hand and torch.compiler.is_compiling():
         return operators.scan(cell, batch_sizes, reverse, inputs, differentiable)
     setting = Scan(cell, step_sizes(x, batch_sizes), reverse)
-    inputs = inputs._replace(x=x.flatten(0, -2))
+    inputs = Inputs.of([x.flatten(0, -2), *inputs.flat()[1:]])
     if not by_hand:
         output, last, _ = steps(setting, inputs, functional=True)
     elif differentiable:

@@ -46,10 +46,10 @@ class Scan(NamedTuple):
     sizes: list[int]
     reverse: bool
 
-    @property
     def order(self) -> range:
-        steps = range(len(self.sizes))
-        return steps[::-1] if self.reverse else steps
+        """The steps in the order in which they are taken."""
+        count = len(self.sizes)
+        return range(count - 1, -1, -1) if self.reverse else range(count)
 
 
 class Inputs(NamedTuple):
@@ -145,7 +145,7 @@ def steps(
     waiting = tuple(s[s.shape[0] :] for s in state)
     before: list[State] = []
     emitted: list[Tensor] = []
-    for t in setting.order:
+    for t in setting.order():
         state, waiting = move(state, waiting, sizes[t])
         if keep:
             before.append(state)
@@ -197,4 +197,8 @@ def replay(cell: Cell, history: History, rows: slice) -> tuple[State, Any]:
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:
     """The number of rows of each step."""
-    return [x.shape[1]] * x.shape[0] if batch_sizes is None else batch_sizes.tolist()
+    if batch_sizes is None:
+        return [x.shape[1]] * x.shape[0]
+    if torch._C._are_functorch_transforms_active():  # inside which torch 2.6 has no tolist
+        return [int(size) for size in batch_sizes]
+    return batch_sizes.tolist()

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from running import outcome
+from running import outcome, words_of_torch
 from table import ROWS, TWINNED, mgu, mgu_update, mgu_walked, pair
 from torch import nn
 
@@ -158,6 +158,7 @@ REFUSED = [
 ]
 
 
+@words_of_torch
 @pytest.mark.parametrize(("kind", "options", "error", "text"), REFUSED)
 def test_an_unfit_argument_is_refused_with_the_type_and_text_of_torch(kind, options, error, text):
     assert outcome(build, sr, kind, **USUAL | options) == (error, text)
@@ -182,6 +183,7 @@ LADDER = [
 ]
 
 
+@words_of_torch
 @layers
 def test_the_checks_come_in_the_order_of_torch(kind):
     rungs = [(options, text) for kinds, options, text in LADDER if kind in kinds.split()]
@@ -212,6 +214,7 @@ def test_the_dropout_warning_points_at_the_line_that_builds_the_layer(row):
     assert (caught[0].filename, caught[0].lineno) == (__file__, here + 2)
 
 
+@words_of_torch
 @layers
 def test_the_dropout_warning_comes_before_the_check_of_bias(kind):
     for package in (sr, nn):

@@ -27,6 +27,7 @@ from running import (
     tensors,
     unwrap,
     upstream,
+    words_of_torch,
 )
 from table import ROWS, TWINNED, Row
 from torch import Tensor, nn
@@ -239,6 +240,7 @@ DTYPE_FAULTS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...] | None]] = {
 }
 
 
+@words_of_torch
 @pytest.mark.parametrize("fault", DTYPE_FAULTS)
 @each_twin
 def test_another_dtype_than_the_weights_fails_as_in_torch_nn(row: Row, fault: str) -> None:

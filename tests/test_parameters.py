@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from running import words_of_torch
 from table import ROWS, TWINNED, Row, coupled
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
@@ -212,6 +213,7 @@ TWO_STATES = [
 ]
 
 
+@words_of_torch
 @layer_pairs
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_the_methods_for_subclasses_return_and_raise_what_those_of_torch_do(pair, batch_first):

@@ -9,7 +9,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from running import close, each_row, each_twin, equal, error, gradients, layers, run, same_error, states, tensors
+from running import (
+    close,
+    each_row,
+    each_twin,
+    equal,
+    error,
+    gradients,
+    layers,
+    run,
+    same_error,
+    states,
+    tensors,
+    words_of_torch,
+)
 from table import ROWS, Row
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
@@ -167,6 +180,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@words_of_torch
 @pytest.mark.parametrize("fault", FAULTS)
 @each_twin
 def test_what_does_not_fit_is_refused_with_the_words_of_torch_nn(row: Row, fault: str) -> None:

@@ -1,0 +1,32 @@
+"""Backpropagation through time: in blocks of steps and runs of rows, whose lengths change no result."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from running import close, each_row, leaf, run, states
+from table import Row
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from scratchrnn import backward
+
+
+@each_row
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("block_bytes", "rows"), [(1, 1), (2000, 3), (1 << 30, 1 << 30)])
+def test_blocks_and_runs_change_nothing(
+    row: Row, packed: bool, block_bytes: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = row.layer(3, 4, 2, bidirectional=True, dtype=torch.float64)
+    x, hx = leaf(9, 4, 3), states(row, layer, 4)
+    lengths = torch.tensor([2, 9, 1, 5])
+    input = pack_padded_sequence(x, lengths, enforce_sorted=False) if packed else x
+    expected = run(layer, input, hx)
+    monkeypatch.setattr(backward, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(backward, "_RUN", rows)
+    close(run(layer, input, hx), expected)
+
+
+def test_blocks_cut_the_steps_by_their_rows() -> None:
+    cut = list(backward._blocks(range(5, -1, -1), [3, 3, 2, 2, 1, 1], backward._BLOCK_BYTES // 4))
+    assert cut == [[5, 4, 3], [2], [1], [0]]
