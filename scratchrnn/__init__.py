@@ -9,7 +9,11 @@ from .parity import compare
 from .recurrent import RecurrentLayer
 from .trace import trace
 
-RNNBase = RecurrentLayer  # torch.nn's name, for code that asks isinstance(module, nn.RNNBase)
+__version__ = "0.1.0"
+
+RNNBase = (
+    RecurrentLayer  # torch.nn's name, for isinstance(module, nn.RNNBase); it takes a cell where theirs takes a mode
+)
 
 __all__ = [
     "GRU",

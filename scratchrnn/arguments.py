@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cell import Cell
 from .forward import State
 
 
@@ -43,23 +42,16 @@ def check_constructor(
             raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
         if size <= 0:
             raise ValueError(f"{name} must be greater than zero")
+    if not isinstance(num_layers, int):
+        raise TypeError(f"num_layers should be of type int, got: {type(num_layers).__name__}")
     if num_layers <= 0:
         raise ValueError("num_layers must be greater than zero")
+    if not isinstance(proj_size, int):
+        raise TypeError(f"proj_size should be of type int, got: {type(proj_size).__name__}")
     if proj_size < 0:
         raise ValueError("proj_size should be a positive integer or zero to disable projections")
     if proj_size >= hidden_size:
         raise ValueError("proj_size has to be smaller than hidden_size")
-
-
-def check_projection(cell: Cell, hidden_size: int, weight: Tensor) -> None:
-    """Raise ValueError for a cell that reads `h_prev` itself: projected, h has fewer columns than the gates."""
-    gate, h_prev = weight.new_empty(1, hidden_size), weight.new_empty(1, hidden_size + 1)
-    others = [gate] * (len(cell.states) - 1)
-    try:
-        cell.update(*[gate] * len(cell.pre_activations), h_prev, *others)
-    except RuntimeError as error:
-        reads = "proj_size needs a cell that reads h_prev through the weights alone"
-        raise ValueError(f"{reads}, but {cell.name} computes with it: {error}") from None
 
 
 def check_dimensions(kind: str, input: Tensor, tensor: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .cell import Cell
-from .forward import History, Inputs, Scan, State, columns, move, replay, steps, windows
+from .forward import History, Inputs, Setting, State, columns, move, replay, steps, windows
 from .precision import without_autocast
 
 _BLOCK_BYTES = 1 << 20  # local derivatives of as many steps at a time as stay in a core's cache
@@ -21,7 +21,7 @@ class BPTT(torch.autograd.Function):
     """The scan with its hand-derived gradient; where that gradient is itself to be differentiated, the loop again."""
 
     @staticmethod
-    def forward(ctx: Any, setting: Scan, *tensors: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, setting: Setting, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         inputs = Inputs.of(tensors)
         output, last, history = steps(setting, inputs, keep=True)
         assert history is not None
@@ -36,19 +36,28 @@ class BPTT(torch.autograd.Function):
         count = len(ctx.needs_input_grad) - 1
         inputs, history = Inputs.of(saved[:count]), History(saved[count], saved[count + 1 :])
         needed = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():  # create_graph=True
-            return None, *_differentiable_gradients(ctx.setting, inputs, needed, d_outputs)
         with without_autocast(inputs.x):
+            if torch.is_grad_enabled() or _batched(d_outputs):  # create_graph=True, or many upstream gradients at once
+                return None, *_differentiable_gradients(ctx.setting, inputs, needed, d_outputs)
             return None, *gradients(ctx.setting, inputs, history, needed, d_outputs)
 
 
+def _batched(d_outputs: Sequence[Tensor | None]) -> bool:
+    """Whether vmap runs this backward: is_grads_batched, or jacobian(vectorize=True)."""
+    return torch._C._are_functorch_transforms_active() or any(
+        d is not None and torch._C._functorch.is_legacy_batchedtensor(d) for d in d_outputs
+    )
+
+
 def _differentiable_gradients(
-    setting: Scan, inputs: Inputs, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
+    setting: Setting, inputs: Inputs, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """The gradients with their own graph: autograd walks the loop."""
+    """The gradients by operations that autograd and vmap can follow: autograd walks the loop."""
     # An alias for each input, or a tensor that comes in twice would get the sum of its gradients twice.
-    aliases = [t if t is None else t.view_as(t) for t in inputs.flat()]
-    output, last, _ = steps(setting, Inputs.of(aliases), functional=True)
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        aliases = [t if t is None else t.view_as(t) for t in inputs.flat()]
+        output, last, _ = steps(setting, Inputs.of(aliases), functional=True)
     pairs = [(y, dy) for y, dy in zip((output, *last), d_outputs, strict=True) if dy is not None and y.requires_grad]
     wanted = [k for k, need in enumerate(needed) if need]
     results: list[Tensor | None] = [None] * len(aliases)
@@ -56,7 +65,7 @@ def _differentiable_gradients(
         [y for y, _ in pairs],
         [aliases[k] for k in wanted],  # type: ignore[arg-type]
         [dy for _, dy in pairs],
-        create_graph=True,
+        create_graph=create_graph,
         allow_unused=True,
     )
     for k, gradient in zip(wanted, found, strict=True):
@@ -65,7 +74,7 @@ def _differentiable_gradients(
 
 
 def gradients(
-    setting: Scan, inputs: Inputs, history: History, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
+    setting: Setting, inputs: Inputs, history: History, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The gradients of `inputs`, flat, by BPTT and then one GEMM for each weight.
 
@@ -73,12 +82,12 @@ def gradients(
     """
     need_x, need_bias, need_W_ih, need_W_hh, need_W_hr, *_ = needed
     d_pre, d_emitted, unprojected, d_state = _through_time(setting, inputs, history, d_outputs)
-    d_first, d_last = (d_pre[:, columns] for columns in windows(setting.cell, inputs.W_hh))
+    d_input_side, d_hidden_side = (d_pre[:, window] for window in windows(setting.cell, inputs.W_hh))
     return [
-        _input_gradient(d_first, inputs.W_ih, d_pre.shape[1] - d_last.shape[1]) if need_x else None,
+        _input_gradient(d_input_side, inputs.W_ih, d_pre.shape[1] - d_hidden_side.shape[1]) if need_x else None,
         d_pre.sum(0) if need_bias else None,
-        _weight_gradient(d_first, inputs.x) if need_W_ih else None,
-        _weight_gradient(d_last, history.state_prev[0]) if need_W_hh else None,
+        _weight_gradient(d_input_side, inputs.x) if need_W_ih else None,
+        _weight_gradient(d_hidden_side, history.state_prev[0]) if need_W_hh else None,
         _weight_gradient(d_emitted, unprojected) if need_W_hr else None,
         *d_state,
     ]
@@ -96,16 +105,16 @@ def _weight_gradient(d_rows: Tensor, rows: Tensor) -> Tensor:
     return total
 
 
-def _input_gradient(d_first: Tensor, W_ih: Tensor, only_input: int) -> Tensor:
+def _input_gradient(d_rows: Tensor, W_ih: Tensor, only_input: int) -> Tensor:
     """W_ih^T dpre. The split gates come last: a sum loses least if its largest terms do, and candidates' are those."""
     if not only_input:
-        return d_first @ W_ih
-    summed = d_first[:, only_input:] @ W_ih[only_input:]
-    return summed.addmm_(d_first[:, :only_input], W_ih[:only_input])
+        return d_rows @ W_ih
+    summed = d_rows[:, only_input:] @ W_ih[only_input:]
+    return summed.addmm_(d_rows[:, :only_input], W_ih[:only_input])
 
 
 def _through_time(
-    setting: Scan, inputs: Inputs, history: History, d_outputs: Sequence[Tensor | None]
+    setting: Setting, inputs: Inputs, history: History, d_outputs: Sequence[Tensor | None]
 ) -> tuple[Tensor, Tensor, Tensor, State]:
     """Gradients of the pre-activations [N, (S + G) * H] and the first state; for W_hr, d_emitted and what it projects.
 
@@ -119,7 +128,7 @@ def _through_time(
     pre_count, split = len(cell.pre_activations), len(cell.split)
     d_output, *d_last = d_outputs
     d_rows = d_output.split(sizes) if d_output is not None else None
-    d_emitted = [inputs.x] * len(sizes) if W_hr is not None else []
+    d_emitted: list[Tensor] = [inputs.x] * len(sizes) if W_hr is not None else []  # each is replaced at its step
     unprojected = W_hh.new_empty(N if W_hr is not None else 0, width)
 
     d_state = tuple(torch.zeros_like(s) if d is None else d for s, d in zip(inputs.state, d_last, strict=True))
@@ -132,7 +141,7 @@ def _through_time(
         state, tape = replay(cell, history, span)
         if W_hr is not None:
             unprojected[span] = state[0]
-        derivatives, roads = _local_derivatives(cell, tape)
+        derivatives, roads = _local_derivatives(cell, tape, history.pre)
         if d_all is None:
             d_all = W_hh.new_empty(N, pre_count + len(roads), width)
         # By h they are written where the gradients will stand, so that a step turns them into those in place.
@@ -164,21 +173,22 @@ def _through_time(
     return d_pre, torch.cat(d_emitted) if d_emitted else unprojected, unprojected, d_state
 
 
-def _local_derivatives(cell: Cell, tape: Any) -> tuple[list[list[Tensor]], list[int]]:
+def _local_derivatives(cell: Cell, tape: Any, like: Tensor) -> tuple[list[list[Tensor]], list[int]]:
     """By each state, the derivatives of all pre-activations (in the columns' order) and of the directly reached states.
 
     The adjoint is linear in `d_state` and acts unit by unit, so its values at dh = 1, dc = 0 and at dh = 0, dc = 1,
     computed for all rows of the tape at once, say all there is to know. Also: which states are reached directly.
     """
-    one, zero = tape[0].new_ones(()), tape[0].new_zeros(())
     states = range(len(cell.states))
-    adjoints = [cell.adjoint(tape, *(one if k == s else zero for k in states)) for s in states]  # type: ignore[misc]
+    # A new tensor each: an adjoint may write into what it is given.
+    units = [[like.new_full((), float(k == s)) for k in states] for s in states]
+    adjoints = [cell.adjoint(tape, *unit) for unit in units]  # type: ignore[misc]
     roads = [s for s in states if s > 0 or adjoints[0][1][s] is not None]
     place = columns(cell)
     derivatives = []
     for d_pre, direct in adjoints:
         in_columns = [d_pre[place.index(k)] for k in range(len(place))]
-        derivatives.append(in_columns + [zero if direct[s] is None else direct[s] for s in roads])
+        derivatives.append(in_columns + [like.new_zeros(()) if direct[s] is None else direct[s] for s in roads])
     return derivatives, roads
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _cells: weakref.WeakValueDictionary[str, Cell] = weakref.WeakValueDictionary()
@@ -26,7 +29,8 @@ class Cell:
         adjoint: `adjoint(tape, *d_state) -> (d_pre_activations, d_state_prev)`: two tuples. `d_state_prev` is what
             reaches the previous state directly, not through a weight; None stands for a state that is reached through
             the weights alone. It must act unit by unit (Hadamard products only), because the engine asks for the
-            local derivatives of many steps in one call. Without an adjoint autograd walks through the steps.
+            local derivatives of many steps in one call, and tensors that the functions hold themselves get no gradient.
+            Without an adjoint autograd walks through the steps.
         split: gates whose two halves `W x + b` and `W h + b` are not summed before `update` sees them: gate `n` then
             arrives as two arguments, `n_x` and `n_h`.
 
@@ -76,7 +80,7 @@ class Cell:
                 )
         values: dict[str, Any] = {"gates": gates, "split": split, "pre_activations": pre_activations}
         values["states"] = tuple(s.removesuffix("_prev") for s in states)
-        values["key"] = key = next(k for k in _keys(self.name) if k not in _cells)
+        values["key"] = key = next(k for k in _keys(self.name, self.update) if k not in _cells)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         _cells[key] = self
@@ -90,8 +94,94 @@ class Cell:
 
 
 def find_cell(key: str) -> Cell:
-    """The living cell whose `key` this is."""
+    """The living cell whose `key` this is.
+
+    Raises:
+        KeyError: there is none, as where a program that was exported in another process is run.
+    """
+    if key not in _cells:
+        raise KeyError(f"no cell with the key {key!r} here: make the cell, with the very same update, before this runs")
     return _cells[key]
+
+
+def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
+    """Take one step with `cell`, of two rows in the dtype and on the device of `like`, and raise for what is unfit.
+
+    Raises:
+        TypeError: `update` or `adjoint` returns something else than it should.
+        ValueError: the adjoint does not act unit by unit; the tape has another tensor under a state's name; the cell
+            computes with h_prev, which cannot be where it is `projected`.
+    """
+    arguments = len(cell.pre_activations) + len(cell.states)
+    numbers = torch.arange(1, 2 * hidden_size * arguments + 1, dtype=like.dtype, device=like.device)
+    pre_and_state = list(numbers.sin().view(arguments, 2, hidden_size).unbind())
+    _expect_pair(cell, "update", "(state, tape)", returned := cell.update(*pre_and_state))
+    state, tape = returned
+    _expect(cell, "update's state", cell.states, state, hidden_size)
+    for name, value in zip(cell.states, state, strict=True):
+        if hasattr(tape, "_asdict") and getattr(tape, name, value) is not value:
+            raise ValueError(
+                f"the tape of cell {cell.name!r} has another tensor than the state under the name {name!r}"
+            )
+    if projected:
+        h_prev = len(cell.pre_activations)
+        wider = [t.new_zeros(2, hidden_size + 1) if k == h_prev else t for k, t in enumerate(pre_and_state)]
+        try:
+            cell.update(*wider)
+        except RuntimeError as error:
+            reads = "proj_size needs a cell that reads h_prev through the weights alone"
+            raise ValueError(f"{reads}, but {cell.name!r} computes with it: {error}") from None
+    if cell.adjoint is None:
+        return
+    d_state = [numbers[: 2 * hidden_size].cos().view(2, hidden_size) / k for k in range(1, len(state) + 1)]
+    found = _derivatives(cell, tape, d_state, hidden_size)
+    by_units = [
+        _derivatives(cell, tape, [numbers.new_full((), float(k == s)) for k in range(len(state))], hidden_size)
+        for s in range(len(state))
+    ]
+    for name, d, *by_unit in zip((*cell.pre_activations, *cell.states), found, *by_units, strict=True):
+        terms = [0.0 if A is None else A * ds for A, ds in zip(by_unit, d_state, strict=True)]
+        if d is not None and not _close(d, sum(terms) + 0 * d):
+            raise ValueError(
+                f"adjoint of cell {cell.name!r} should act unit by unit, by Hadamard products: its d{name} at dh = 1 "
+                "does not say what it is at another dh"
+            )
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    try:
+        return torch.allclose(a, b, rtol=0.02, atol=0.01)  # half precision, too
+    except RuntimeError:  # meta and fake tensors hold no numbers
+        return True
+
+
+def _derivatives(cell: Cell, tape: Any, d_state: list[Tensor], hidden_size: int) -> list[Tensor | None]:
+    assert cell.adjoint is not None
+    returned = cell.adjoint(tape, *(d.clone() for d in d_state))  # it may write into them
+    _expect_pair(cell, "adjoint", "(d_pre_activations, d_state_prev)", returned)
+    d_pre, d_prev = returned
+    _expect(cell, "adjoint's d_pre_activations", cell.pre_activations, d_pre, hidden_size)
+    _expect(cell, "adjoint's d_state_prev", cell.states, d_prev, hidden_size, or_none=True)
+    return [*d_pre, *d_prev]
+
+
+def _expect_pair(cell: Cell, which: str, pair: str, returned: Any) -> None:
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+        raise TypeError(f"{which} of cell {cell.name!r} should return {pair}, got {came}")
+
+
+def _expect(cell: Cell, what: str, names: tuple[str, ...], came: Any, hidden_size: int, or_none: bool = False) -> None:
+    """Raise unless `came` is a tuple with a tensor [2, H], or one that broadcasts to it, for each of the names."""
+    expected = f"{what} of cell {cell.name!r} should be a tuple of {len(names)}: ({', '.join(names)})"
+    if not isinstance(came, tuple) or len(came) != len(names):
+        raise TypeError(f"{expected}; got {f'{len(came)} values' if isinstance(came, tuple) else type(came).__name__}")
+    for name, value in zip(names, came, strict=True):
+        if value is None and or_none:
+            continue
+        if not isinstance(value, Tensor) or value.shape not in ((2, hidden_size), ()):
+            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{expected} of the gates' shape; {name} came as {shape}")
 
 
 def _restore(*fields: Any) -> Cell:
@@ -99,12 +189,17 @@ def _restore(*fields: Any) -> Cell:
     return next((cell for cell in list(_cells.values()) if cell == wanted), wanted)
 
 
-def _keys(name: str) -> Iterator[str]:
-    yield name
-    n = 2
-    while True:
+def _keys(name: str, update: Callable[..., Any]) -> Iterator[str]:
+    """Candidates for a key. It tells cells of one name apart by their code, so that no other is taken for it."""
+    code = getattr(update, "__code__", None)
+    if getattr(update, "__module__", "") == "scratchrnn.cells" or code is None:
+        yield name
+    else:
+        digest = hashlib.sha256(repr((code.co_code, code.co_names, code.co_consts)).encode()).hexdigest()[:8]
+        name = f"{name}-{digest}"
+        yield name
+    for n in count(2):
         yield f"{name}#{n}"
-        n += 1
 
 
 def _argument_names(cell: Cell, which: str) -> tuple[str, ...]:

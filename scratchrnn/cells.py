@@ -160,7 +160,8 @@ def _blocks(parameter: str, count: int) -> list[Any]:
                 stacked = getattr(cell, parameter)
             except AttributeError as error:  # which Python would take for a missing property
                 raise RuntimeError(f"{type(cell).__name__} has no {parameter}") from error
-            return 0.0 if stacked is None else stacked.chunk(count)[k]
+            H = cell.hidden_size
+            return 0.0 if stacked is None else stacked.narrow(0, k * H, H)
 
         return property(rows, doc=f"Block {k} of the {count} blocks of rows of `{parameter}`, a view.")
 

@@ -10,6 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .cells import RNNCellBase
+from .convert import to_torch
+from .recurrent import RecurrentLayer
+
 _MODULES = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 _LAYERS: dict[int, type[nn.RNNBase]] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
 _CELLS: dict[int, type[nn.RNNCellBase]] = {1: nn.RNNCell, 3: nn.GRUCell, 4: nn.LSTMCell}
@@ -40,13 +44,19 @@ def load_recurrent(path: str, trust: bool = False) -> list[tuple[str, nn.Module]
     except OSError:
         raise
     except Exception as error:  # a file of another kind makes the unpickler raise whatever it stumbles over
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        hint = ""
-        if not trust and "Weights only load failed" in reason:
+        reason, hint = "it is no file that torch.save has written", ""
+        if trust:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        elif "Unsupported global" in str(error):
             reason = "it holds more than tensors and torch.nn's recurrent modules"
             hint = "; if it is a whole model from a source you trust, load it with --trust"
         raise ValueError(f"cannot load {path}: {reason}{hint}") from None
     if isinstance(loaded, nn.Module):
+        if any(isinstance(m, (RecurrentLayer, RNNCellBase)) for m in loaded.modules()):
+            try:
+                loaded = to_torch(loaded)
+            except TypeError as error:
+                raise ValueError(f"{path}: {error}") from None
         found = [(name or type(m).__name__, m) for name, m in loaded.named_modules() if type(m) in _MODULES]
     else:
         found = list(_from_tensors(dict(_tensors(loaded))))
@@ -58,6 +68,8 @@ def load_recurrent(path: str, trust: bool = False) -> list[tuple[str, nn.Module]
 def _tensors(loaded: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     if isinstance(loaded, nn.Module):
         loaded = loaded.state_dict()
+    if isinstance(loaded, (list, tuple)):
+        loaded = {str(k): value for k, value in enumerate(loaded)}
     if isinstance(loaded, Mapping):
         for key, value in loaded.items():
             yield from _tensors(value, f"{prefix}.{key}" if prefix else str(key))
@@ -77,7 +89,7 @@ def _from_tensors(tensors: dict[str, Tensor]) -> Iterator[tuple[str, nn.Module]]
             yield from _from_state_dict(name, weights)
         except (KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
             shapes = ", ".join(f"{n} {list(w.shape)}" for n, w in weights.items())
-            reason = " ".join(str(error).split())
+            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
             whose = name or "the state dict"
             raise ValueError(f"the weights of {whose} do not fit together: {shapes} ({reason})") from None
 

@@ -5,32 +5,45 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from . import verify
+from . import __version__, verify
 from .checkpoint import load_recurrent
 from .parity import Difference, Report
 from .text import Characters, read_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0: all agree, 1: something differs, 2: bad usage."""
-    options = _parser().parse_args(arguments)
+    """Run the command and return its exit status: see its help."""
+    parser = _parser()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if not given:
+        parser.print_help(sys.stderr)
+        return 2
+    options = parser.parse_args(given)
     try:
         from rich.console import Console
     except ModuleNotFoundError:
         print("scratchrnn: the command needs rich: pip install 'scratchrnn[cli]'", file=sys.stderr)
         return 2
-    console = Console(highlight=False, soft_wrap=True)
     try:
-        return _verify(options, console)
+        return _verify(options, Console(highlight=False, soft_wrap=True))
+    except SystemExit:  # rich's answer to a closed pipe: whoever reads has had enough
+        return 141
     except (OSError, ValueError) as error:
         print(f"scratchrnn {options.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception:  # 1 means that something differs, and nothing else
+        traceback.print_exc()
+        return 3
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="scratchrnn",
         description="Elman, LSTM and GRU cells written out by hand, checked against torch.nn.",
     )
+    parser.add_argument("--version", action="version", version=f"scratchrnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     verify_help = "compare every cell and layer with torch.nn on real text, and train with both"
     command = commands.add_parser(
@@ -45,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         help=verify_help,
         description=f"{verify_help[0].upper()}{verify_help[1:]}. Outputs, last states and every gradient are held "
         "against torch.nn in float64: ours may be off by twice what torch.nn itself is, plus 4 eps.",
-        epilog="Exit status: 0 all agree, 1 something differs, 2 bad usage.",
+        epilog="Exit status: 0 all agree, 1 something differs, 2 bad usage, 3 an error in the program.",
     )
     command.add_argument("--text", metavar="FILE", help="a UTF-8 text to run on; default: the texts of Python's help()")
     command.add_argument(
@@ -67,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 def _verify(options: argparse.Namespace, console: Any) -> int:
     if options.trust and not options.checkpoint:
         raise ValueError("--trust goes with --checkpoint")
+    if options.quick and options.checkpoint:
+        raise ValueError("--quick does not go with --checkpoint, which is quick")
     characters = Characters(read_text(options.text))
     if options.checkpoint:
         modules = load_recurrent(options.checkpoint, options.trust)
@@ -78,9 +94,10 @@ def _verify(options: argparse.Namespace, console: Any) -> int:
         open(options.json, "a").close()  # a file that cannot be written is said now, not after the work
     source = options.text or "Python's help texts"
     console.print(
-        f"{len(cases)} comparisons on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
+        f"{_count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
     )
-    console.print(_HEADER)
+    width = console.width if console.is_terminal else _FULL
+    console.print(_header(width))
     reports: list[tuple[verify.Case, Report]] = []
     trainings: list[verify.Training] = []
     with _Progress(console, len(cases) + len(kinds)) as progress:
@@ -88,7 +105,7 @@ def _verify(options: argparse.Namespace, console: Any) -> int:
             progress.at(case.title)
             report = case.run(characters)
             reports.append((case, report))
-            progress.show(*_case_lines(case, report))
+            progress.show(*_case_lines(case, report, width))
         for kind in kinds:
             progress.at(f"training {kind.__name__}")
             trainings.append(verify.train(kind, characters, steps=30 if options.quick else 100))
@@ -102,7 +119,20 @@ def _verify(options: argparse.Namespace, console: Any) -> int:
 
 # ----------------------------------------------------------------------------------------------------- show
 
-_HEADER = f"{'':7} {'case':54} {'dtype':9} {'nearest its bound':24} {'ours':>8} {'torch.nn':>8} {'of bound':>8}"
+_FULL = 116  # columns of a line with all numbers
+
+
+def _header(width: int) -> str:
+    errors = f" {'our error':>9} {'torch.nn':>9}" if width >= _FULL else ""
+    return f"{'':7} {'case':{_title_width(width)}} {'dtype':8} {'nearest its bound':22}{errors} {'of bound':>8}"
+
+
+def _title_width(width: int) -> int:
+    return 47 if width >= _FULL else max(width - 49, 20)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 class _Progress:
@@ -136,13 +166,14 @@ def _verdict(agrees: bool) -> str:
     return "[green]ok[/]     " if agrees else "[red]DIFFERS[/]"
 
 
-def _case_lines(case: verify.Case, report: Report) -> list[str]:
+def _case_lines(case: verify.Case, report: Report, width: int) -> list[str]:
     from rich.markup import escape
 
-    d, dtype = report.worst, str(case.dtype).removeprefix("torch.")
-    numbers = f"{d.name:24} {d.error:8.1e} {d.torch_error:8.1e} {_share(d):8.2f}"
-    lines = [f"{_verdict(bool(report))} {escape(case.title):54} {dtype:9} {numbers}"]
-    return lines + [f"        {escape(str(failed))}" for failed in report.failed]
+    d, dtype, space = report.worst, str(case.dtype).removeprefix("torch."), _title_width(width)
+    title = case.title if len(case.title) <= space else f"{case.title[: space - 1]}…"
+    errors = f" {d.error:9.1e} {d.torch_error:9.1e}" if width >= _FULL else ""
+    line = f"{_verdict(bool(report))} {escape(f'{title:{space}}')} {dtype:8} {d.name:22}{errors} {_share(d):8.2f}"
+    return [line, *(f"        {escape(str(failed))}" for failed in report.failed)]
 
 
 def _share(d: Difference) -> float:
@@ -157,7 +188,7 @@ def _training_lines(training: verify.Training) -> list[str]:
         return " ".join(f"{losses[k]:.{digits}f}" for k in shown)
 
     parted = training.parted
-    where = f"agree at all {steps} steps" if parted is None else f"part at step {parted + 1}"
+    where = f"agree to {max(training.gaps):.1e}" if parted is None else f"part at step {parted + 1}"
     return [
         f"{_verdict(parted is None)} training {training.title}, {steps} steps of SGD: the losses {where}",
         f"        step     {' '.join(f'{k + 1:<{digits + 2}}' for k in shown)}",
@@ -176,7 +207,8 @@ def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.T
     trained = f", and {len(trainings)} models train to the same losses" if trainings else ""
     if not failed and not parted:
         near = f"the nearest to its bound, {report.worst.name} of {case.title}, at {_share(report.worst):.2f} of it"
-        return f"[green]all agree[/]: {tensors} tensors in {len(reports)} comparisons{trained}; {escape(near)}"
+        done = f"{_count(tensors, 'tensor')} in {_count(len(reports), 'comparison')}{trained}"
+        return f"[green]all agree[/]: {done}; {escape(near)}"
     differing = "; ".join([*failed, *(f"training {title}" for title in parted)])
     count = len(failed) + len(parted)
     return f"[red]{count} of {len(reports) + len(trainings)} differ[/]: {escape(differing)}"

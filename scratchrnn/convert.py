@@ -30,11 +30,13 @@ def from_torch(module: nn.Module) -> nn.Module:
     """A copy of `module` in which every RNN, LSTM, GRU and cell of torch.nn is replaced by ours.
 
     The weights are copies, with their `requires_grad`; weights that are shared stay shared; `training` and hooks go
-    over. `module` itself is left alone.
+    over. `module` itself is left alone. What refers to a layer otherwise than as a submodule, in a plain list for
+    instance, goes on referring to torch.nn's.
 
     Raises:
         TypeError: a submodule is of a class derived from one of torch.nn's: it may compute something else.
-        ValueError: nothing is there to be replaced, or a submodule's parameters are not the usual ones.
+        ValueError: nothing is there to be replaced, or a submodule's parameters are not the usual ones, or not all
+            that it holds.
     """
     return _convert(module, _TWINS, "torch.nn's", (nn.RNNBase, nn.RNNCellBase))
 
@@ -54,7 +56,11 @@ def to_torch(module: nn.Module) -> nn.Module:
 def _convert(
     module: nn.Module, twins: dict[type[nn.Module], type[nn.Module]], whose: str, bases: tuple[type[nn.Module], ...]
 ) -> nn.Module:
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module should be a torch.nn.Module, got: {type(module).__name__}")
     for name, part in module.named_modules():
+        if type(part) is RecurrentLayer and RecurrentLayer in bases:
+            raise TypeError(f"cannot convert {_called(name)}: torch.nn has no layer of the cell {part.cell.name!r}")
         if isinstance(part, bases) and type(part) not in twins:
             raise TypeError(
                 f"cannot convert {_called(name)}: a {type(part).__name__} is not exactly one of {whose} "
@@ -99,6 +105,9 @@ def _check_parameters(part: nn.Module, twin: type[nn.Module], name: str) -> None
     )
     if expected != there:
         raise ValueError(f"cannot convert {_called(name)}: expected the parameters {expected}, got {there}")
+    more = [*part._buffers, *part._modules]
+    if more:
+        raise ValueError(f"cannot convert {_called(name)}: it holds more than its parameters: {', '.join(more)}")
 
 
 def _called(name: str) -> str:

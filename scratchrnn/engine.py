@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from . import operators
 from .backward import BPTT
 from .cell import Cell
-from .forward import Inputs, Scan, State, Weights, arrange, step_sizes, steps
+from .forward import Inputs, Setting, State, Weights, arrange, step_sizes, steps
 
 
 def scan(
@@ -23,7 +23,7 @@ def scan(
 ) -> tuple[Tensor, State]:
     """Run `cell` over a sequence.
 
-        pre_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh;   (h_t, ...) = update(pre_t, h_{t-1}, ...);   h_t = W_hr h_t
+        pre_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh;   (h'_t, ...) = update(pre_t, h_{t-1}, ...);   h_t = W_hr h'_t
 
     Args:
         x: [T, B, I], or packed rows [N, I].
@@ -38,10 +38,10 @@ def scan(
     inputs = arrange(cell, x, state, weights)
     tensors = [t for t in inputs.flat() if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    by_hand = cell.adjoint is not None and not _seen_by_torch(tensors)
+    by_hand = (cell.adjoint is not None or not torch.is_grad_enabled()) and not _seen_by_torch(tensors)
     if by_hand and torch.compiler.is_compiling():
         return operators.scan(cell, batch_sizes, reverse, inputs, differentiable)
-    setting = Scan(cell, step_sizes(x, batch_sizes), reverse)
+    setting = Setting(cell, step_sizes(x, batch_sizes), reverse)
     inputs = Inputs.of([x.flatten(0, -2), *inputs.flat()[1:]])
     if not by_hand:
         output, last, _ = steps(setting, inputs, functional=True)

@@ -39,7 +39,7 @@ class Weights(NamedTuple):
         return Weights(*[None if w is None else function(w) for w in self])  # type: ignore[arg-type]
 
 
-class Scan(NamedTuple):
+class Setting(NamedTuple):
     """What stays the same for all steps: the cell, the number of rows at each step, and the steps' order."""
 
     cell: Cell
@@ -123,7 +123,7 @@ def windows(cell: Cell, W_hh: Tensor) -> tuple[slice, slice]:
 
 
 def steps(
-    setting: Scan, inputs: Inputs, functional: bool = False, keep: bool = False
+    setting: Setting, inputs: Inputs, functional: bool = False, keep: bool = False
 ) -> tuple[Tensor, State, History | None]:
     """The loop over time: emitted rows, last state and, if asked to `keep` it, the history.
 

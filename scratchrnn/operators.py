@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .backward import gradients
 from .cell import Cell, find_cell
-from .forward import History, Inputs, Scan, State, step_sizes, steps
+from .forward import History, Inputs, Setting, State, step_sizes, steps
 
 _INPUTS = "str cell, Tensor? batch_sizes, bool reverse, Tensor x, Tensor? bias, Tensor W_ih, Tensor W_hh, Tensor? W_hr"
 
@@ -34,7 +34,7 @@ def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: Any) -> l
     """Output and last states; if asked to keep it, the history behind them."""
     *tensors, state, keep = rest
     x = tensors[0]
-    setting = Scan(find_cell(cell), step_sizes(x, batch_sizes), reverse)
+    setting = Setting(find_cell(cell), step_sizes(x, batch_sizes), reverse)
     inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
     output, last, history = steps(setting, inputs, keep=keep)
     kept = [] if history is None else [history.pre, *history.state_prev]
@@ -65,7 +65,7 @@ def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: 
     """The gradients that are needed, in the order of the scan's tensors."""
     *tensors, state, pre, state_prev, d_outputs, needed = rest
     x = tensors[0]
-    setting = Scan(find_cell(cell), step_sizes(x, batch_sizes), reverse)
+    setting = Setting(find_cell(cell), step_sizes(x, batch_sizes), reverse)
     inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
     d_outputs = [d_outputs[0].flatten(0, -2), *d_outputs[1:]]
     found = gradients(setting, inputs, History(pre, tuple(state_prev)), needed, d_outputs)
@@ -91,6 +91,11 @@ def _setup_context(ctx: Any, inputs: Sequence[Any], output: list[Tensor]) -> Non
 
 def _backward(ctx: Any, d_outputs: list[Tensor | None]) -> tuple[Any, ...]:
     tensor_count, state_count = ctx.counts
+    if len(ctx.saved_tensors) == tensor_count + state_count:
+        raise RuntimeError(
+            "this graph was captured without gradients, so it has kept nothing for them: "
+            "capture it with gradients enabled and parameters that require them"
+        )
     tensors = ctx.saved_tensors[:tensor_count]
     state = list(ctx.saved_tensors[tensor_count : tensor_count + state_count])
     pre, *state_prev = ctx.saved_tensors[tensor_count + state_count :]

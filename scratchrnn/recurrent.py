@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from . import arguments, engine
-from .cell import Cell
+from .cell import Cell, probe
 from .cells import BUILT_IN
 from .forward import State, Weights
 from .precision import Precision, precision, without_autocast
@@ -85,8 +85,8 @@ class RecurrentLayer(nn.Module):
                 for name in names:
                     shape = self._shape(name.split("_l")[0], first=k == 0)
                     self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
-        if proj_size > 0:
-            arguments.check_projection(cell, hidden_size, self.weight_ih_l0)
+        if BUILT_IN.get(cell.name) is not cell:
+            probe(cell, hidden_size, proj_size > 0, self.weight_ih_l0)
         self.reset_parameters()
 
     @property

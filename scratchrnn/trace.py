@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from .cell import Cell
 from .convert import from_torch
-from .forward import Scan, State, Weights, arrange, replay, step_sizes, steps
+from .forward import Setting, State, Weights, arrange, replay, step_sizes, steps
 from .recurrent import RecurrentLayer
 
 
@@ -27,12 +27,16 @@ class Record:
     tensors: dict[str, Tensor]
 
     def __getattr__(self, name: str) -> Tensor:
-        if name == "tensors" or name not in self.tensors:
-            raise AttributeError(f"no {name!r} in this trace, only {', '.join(self.__dict__.get('tensors', ()))}")
-        return self.tensors[name]
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.tensors[name]
+        tensors = self.__dict__.get("tensors", {})
+        if name not in tensors:
+            raise KeyError(f"no {name!r} in this trace, only {', '.join(tensors)}")
+        return tensors[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)
@@ -82,7 +86,7 @@ def trace(layer: nn.Module, input: Tensor | PackedSequence, state: Any = None) -
     def scan(
         cell: Cell, x: Tensor, batch_sizes: Tensor | None, start: State, weights: Weights, reverse: bool
     ) -> tuple[Tensor, State]:
-        setting = Scan(cell, step_sizes(x, batch_sizes), reverse)
+        setting = Setting(cell, step_sizes(x, batch_sizes), reverse)
         inputs = arrange(cell, x.flatten(0, -2), start, weights)
         emitted, last, history = steps(setting, inputs, keep=True)
         assert history is not None

@@ -132,11 +132,14 @@ class Training:
     digits: int = 4
 
     @property
+    def gaps(self) -> list[float]:
+        """How far apart the two losses are at each step."""
+        return [abs(a - b) for a, b in zip(self.ours, self.theirs, strict=True)]
+
+    @property
     def parted(self) -> int | None:
-        """The first step at which the losses differ in the last digit shown; None if at no step."""
-        unit = 10.0**-self.digits
-        far = (k for k, (a, b) in enumerate(zip(self.ours, self.theirs, strict=True)) if not abs(a - b) < unit)
-        return next(far, None)
+        """The first step at which the losses are a unit of the last digit shown apart; None if at no step."""
+        return next((k for k, gap in enumerate(self.gaps) if not gap < 10.0**-self.digits), None)
 
     def to_dict(self) -> dict[str, Any]:
         return {"title": self.title, "ours": self.ours, "torch": self.theirs, "parted": self.parted}

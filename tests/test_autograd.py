@@ -312,3 +312,21 @@ def test_checkpoint_gives_the_same_gradients(row, reentrant):
     expected = torch.autograd.grad(subject.outputs(*subject.tensors), subject.tensors, upstream)
     torch.autograd.backward(outputs, upstream)
     assert_same([t.grad for t in subject.tensors], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("row", BY_HAND, ids=str)
+def test_many_upstream_gradients_at_once_give_each_ones_gradient(row):
+    layer = row.layer(3, 4, 2, bidirectional=True, dtype=torch.float64)
+    x = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
+
+    def output(x):
+        return layer(x)[0][-1, 0]
+
+    expected = torch.autograd.functional.jacobian(output, x)
+    torch.testing.assert_close(torch.autograd.functional.jacobian(output, x, vectorize=True), expected)
+    y = output(x)
+    (batched,) = torch.autograd.grad(y, x, torch.eye(len(y), dtype=y.dtype), is_grads_batched=True)
+    torch.testing.assert_close(batched, expected)
+    y = output(x)
+    one = torch.func.vmap(lambda d: torch.autograd.grad(y, x, d, retain_graph=True)[0])
+    torch.testing.assert_close(one(torch.eye(len(y), dtype=y.dtype)), expected)

@@ -3,12 +3,15 @@
 import dataclasses
 import functools
 import re
+from collections import namedtuple
 
 import pytest
+import torch
 from running import outcome
 from table import ROWS, mgu, mgu_adjoint, mgu_update, pair, pair_update
 
-from scratchrnn import Cell, cells
+from scratchrnn import Cell, RecurrentLayer, cells
+from scratchrnn.cell import find_cell
 
 
 def cell(**changes):
@@ -170,3 +173,117 @@ def test_repr_shows_the_fields_that_were_given():
     shown = repr(mgu)
     assert shown.startswith("Cell(name='MGU', gates=('f', 'n'), update=<function mgu_update")
     assert shown.endswith("split=('n',))")
+
+
+# ------------------------------------------------------------------------------ what update and adjoint return
+
+Tape = namedtuple("Tape", "f")
+
+
+def keep(f, h_prev):
+    return (torch.tanh(f + h_prev),), Tape(f)
+
+
+def two(f, h_prev, c_prev):
+    return (torch.tanh(f + c_prev), f * c_prev), Tape(f)
+
+
+def own(update, adjoint=None, **options):
+    return RecurrentLayer(Cell("OWN", ("f",), update, adjoint), 3, 4, **options)
+
+
+STATE, D_PRE = "update's state of cell 'OWN' should be a tuple of 1: (h)", "adjoint's d_pre_activations of cell 'OWN'"
+PAIR = "adjoint of cell 'OWN' should return (d_pre_activations, d_state_prev), got"
+
+
+@pytest.mark.parametrize(
+    ("update", "adjoint", "error", "text"),
+    [
+        (lambda f, h_prev: f, None, TypeError, "update of cell 'OWN' should return (state, tape), got Tensor"),
+        (
+            lambda f, h_prev: (f, f, f),
+            None,
+            TypeError,
+            "update of cell 'OWN' should return (state, tape), got 3 values",
+        ),
+        (lambda f, h_prev: (f, None), None, TypeError, f"{STATE}; got Tensor"),
+        (lambda f, h_prev: ((f, f), None), None, TypeError, f"{STATE}; got 2 values"),
+        (lambda f, h_prev: ((f[:1],), None), None, TypeError, f"{STATE} of the gates' shape; h came as [1, 4]"),
+        (lambda f, h_prev: ((1.0,), None), None, TypeError, f"{STATE} of the gates' shape; h came as float"),
+        (keep, lambda tape, dh: dh, TypeError, f"{PAIR} Tensor"),
+        (keep, lambda tape, dh: (dh, dh), TypeError, f"{D_PRE} should be a tuple of 1: (f); got Tensor"),
+        (keep, lambda tape, dh: ((dh, dh), (None,)), TypeError, f"{D_PRE} should be a tuple of 1: (f); got 2 values"),
+        (
+            keep,
+            lambda tape, dh: ((None,), (dh,)),
+            TypeError,
+            f"{D_PRE} should be a tuple of 1: (f) of the gates' shape; f",
+        ),
+        (
+            keep,
+            lambda tape, dh: ((dh,), ()),
+            TypeError,
+            "adjoint's d_state_prev of cell 'OWN' should be a tuple of 1: (h); got 0 values",
+        ),
+        (
+            keep,
+            lambda tape, dh: ((dh - dh.mean(),), (None,)),
+            ValueError,
+            "adjoint of cell 'OWN' should act unit by unit, by Hadamard products: its df at dh = 1 does not say what",
+        ),
+        (
+            lambda f, h_prev: ((torch.tanh(f),), namedtuple("Tape", "h")(f)),
+            None,
+            ValueError,
+            "the tape of cell 'OWN' has another tensor than the state under the name 'h'",
+        ),
+    ],
+)
+def test_what_update_and_adjoint_return_is_checked_with_the_layer(update, adjoint, error, text):
+    caught = outcome(own, update, adjoint)
+    assert caught[0] is error
+    assert caught[1].startswith(text)
+
+
+def test_an_adjoint_may_return_what_it_gets_write_into_it_or_keep_a_mask():
+    def linear(f, h_prev):
+        return (f,), Tape(f)
+
+    def masked(f, h_prev):
+        return (torch.relu(f),), Tape(f > 0)
+
+    def halved(f, h_prev):
+        return (0.5 * f,), Tape(f)
+
+    for update, adjoint in (
+        (linear, lambda tape, dh: ((dh,), (None,))),
+        (masked, lambda tape, dh: ((dh * tape.f,), (None,))),
+        (halved, lambda tape, dh: ((dh.mul_(0.5),), (None,))),
+    ):
+        by_hand, walked = own(update, adjoint, dtype=torch.float64), own(update, dtype=torch.float64)
+        walked.load_state_dict(by_hand.state_dict())
+        x = torch.randn(5, 2, 3, dtype=torch.float64)
+        for a, b in zip(
+            *(torch.autograd.grad(m(x)[0].sin().sum(), m.parameters()) for m in (by_hand, walked)), strict=True
+        ):
+            torch.testing.assert_close(a, b)
+
+
+def test_making_a_layer_draws_no_random_numbers_beside_its_weights():
+    torch.manual_seed(3)
+    layer = own(two, lambda tape, dh, dc: ((dh,), (None, dc)))
+    torch.manual_seed(3)
+    assert all(torch.equal(p, torch.empty(p.shape).uniform_(-0.5, 0.5)) for p in layer.parameters())
+
+
+def test_cells_of_one_name_have_keys_of_their_own_code():
+    def other(f, h_prev):
+        return (torch.sigmoid(f + h_prev),), Tape(f)
+
+    first, second = (Cell("OWN", ("f",), update) for update in (keep, other))
+    assert first.key != second.key
+    key = second.key
+    del first, second
+    assert Cell("OWN", ("f",), other).key == key
+    with pytest.raises(KeyError, match="no cell with the key 'NONE' here: make the cell, with the very same update"):
+        find_cell("NONE")

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from table import mgu
 from torch import nn
 
+import scratchrnn as sr
 from scratchrnn.checkpoint import load_recurrent
 
 
@@ -103,3 +105,25 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         load_recurrent(str(tmp_path / "text.pt"))
     with pytest.raises(FileNotFoundError):
         load_recurrent(str(tmp_path / "nothing.pt"))
+
+
+def test_our_own_layers_and_lists_of_state_dicts_are_found(tmp_path: Path) -> None:
+    module = nn.GRU(3, 4)
+    ((_, found),) = load_recurrent(saved(tmp_path, [1, {"gru": module.state_dict()}]))
+    assert_same_weights(found, module)
+    model = nn.Sequential(sr.from_torch(module))
+    ((_, found),) = load_recurrent(saved(tmp_path, model), trust=True)
+    assert_same_weights(found, module)
+    path = saved(tmp_path, sr.RecurrentLayer(mgu, 3, 4))
+    with pytest.raises(
+        ValueError, match=r"file\.pt: cannot convert the module: torch.nn has no layer of the cell 'MGU'"
+    ):
+        load_recurrent(path, trust=True)
+
+
+def test_on_trust_the_reason_is_the_loaders(tmp_path: Path) -> None:
+    (tmp_path / "text.pt").write_text("<html>")
+    with pytest.raises(ValueError, match=r"cannot load .*text\.pt: UnpicklingError: "):
+        load_recurrent(str(tmp_path / "text.pt"), trust=True)
+    with pytest.raises(ValueError, match=r"cannot load .*text\.pt: it is no file that torch.save has written"):
+        load_recurrent(str(tmp_path / "text.pt"))

@@ -151,7 +151,6 @@ REFUSED = [
     ],
     *of_layers({"num_layers": 0}, ValueError, "num_layers must be greater than zero"),
     *of_layers({"num_layers": -1}, ValueError, "num_layers must be greater than zero"),
-    *of_layers({"num_layers": 1.5}, TypeError, "'float' object cannot be interpreted as an integer"),
     ("LSTM", {"proj_size": -1}, ValueError, "proj_size should be a positive integer or zero to disable projections"),
     ("LSTM", {"proj_size": 4}, ValueError, "proj_size has to be smaller than hidden_size"),
     ("LSTM", {"proj_size": 5}, ValueError, "proj_size has to be smaller than hidden_size"),
@@ -163,6 +162,20 @@ REFUSED = [
 def test_an_unfit_argument_is_refused_with_the_type_and_text_of_torch(kind, options, error, text):
     assert outcome(build, sr, kind, **USUAL | options) == (error, text)
     assert outcome(build, nn, kind, **USUAL | options) == (error, text)
+
+
+@layers
+@pytest.mark.parametrize("value", [1.5, "2", None])
+def test_a_number_of_layers_that_is_none_is_a_type_error_as_in_torch(kind, value):
+    text = f"num_layers should be of type int, got: {type(value).__name__}"
+    assert outcome(build, sr, kind, 3, 4, value) == (TypeError, text)
+    assert outcome(build, nn, kind, 3, 4, value)[0] is TypeError
+
+
+@pytest.mark.parametrize("value", [1.5, "2", None])
+def test_a_projection_that_is_no_integer_is_a_type_error(value):
+    text = f"proj_size should be of type int, got: {type(value).__name__}"
+    assert outcome(sr.LSTM, 3, 4, proj_size=value) == (TypeError, text)
 
 
 # Each rung is an unfit argument; rungs further down are checked later.
@@ -345,6 +358,6 @@ def test_a_recurrent_layer_of_any_cell_refuses_what_the_built_in_ones_refuse(row
 @pytest.mark.parametrize("cell", [mgu, mgu_walked, pair], ids=lambda cell: cell.name)
 def test_a_cell_that_computes_with_h_prev_cannot_be_projected(cell):
     with pytest.raises(
-        ValueError, match=f"proj_size needs a cell that reads h_prev through .* but {cell.name} computes"
+        ValueError, match=f"proj_size needs a cell that reads h_prev through .* but '{cell.name}' computes"
     ):
         sr.RecurrentLayer(cell, 3, 4, proj_size=1)

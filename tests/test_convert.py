@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from table import ROWS, TWINNED
+from table import TWINNED, mgu
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils._pytree import tree_leaves
@@ -267,11 +267,6 @@ NOT_EXACTLY = [
     (sr.to_torch, lambda: DerivedOfOurs(3, 4), "DerivedOfOurs", "scratchrnn's"),
     (sr.to_torch, lambda: DerivedCellOfOurs(3, 4), "DerivedCellOfOurs", "scratchrnn's"),
     (sr.to_torch, lambda: parametrized(sr), "ParametrizedLSTM", "scratchrnn's"),
-    *[
-        (sr.to_torch, lambda row=row: row.layer(3, 4), "RecurrentLayer", "scratchrnn's")
-        for row in ROWS
-        if row.twin is None
-    ],
 ]
 
 
@@ -342,3 +337,22 @@ def test_a_refusal_leaves_the_model_alone(convert, source, target):
     with pytest.raises(ValueError, match="submodule '1'"):
         convert(model)
     assert all(a is b for a, b in zip(model.modules(), modules, strict=True))
+
+
+def test_a_layer_that_holds_more_than_its_parameters_is_refused_by_name():
+    model = nn.ModuleDict({"lstm": nn.LSTM(3, 4)})
+    model.lstm = model["lstm"]
+    model["lstm"].register_buffer("mask", torch.ones(4))
+    with pytest.raises(ValueError, match=r"cannot convert submodule 'lstm': it holds more than its parameters: mask"):
+        sr.from_torch(model)
+
+
+def test_a_cell_that_torch_does_not_have_is_said_to_be_that():
+    model = nn.ModuleDict({"own": sr.RecurrentLayer(mgu, 3, 4)})
+    with pytest.raises(TypeError, match=r"cannot convert submodule 'own': torch.nn has no layer of the cell 'MGU'"):
+        sr.to_torch(model)
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(TypeError, match=r"module should be a torch.nn.Module, got: int"):
+        sr.from_torch(3)

@@ -137,7 +137,7 @@ BUGS = [
         backward,
         "gradients",
         "d_pre.sum(0)",
-        "torch.cat([d_first, d_first[:, : d_pre.shape[1] - d_first.shape[1]]], 1).sum(0)",
+        "torch.cat([d_input_side, d_input_side[:, : d_pre.shape[1] - d_input_side.shape[1]]], 1).sum(0)",
         "GRU",
         {"dbias_hh_l0", "dbias_hh_l0_reverse"},
         GRADIENTS_ONLY | {"dbias_ih_l0", "dweight_hh_l0", "dinput"},
@@ -146,8 +146,8 @@ BUGS = [
         "dW_hh with h_t for h_{t-1}",
         backward,
         "gradients",
-        "d_last, history.state_prev[0]",
-        "d_last, replay(setting.cell, history, slice(None))[0][0]",
+        "d_hidden_side, history.state_prev[0]",
+        "d_hidden_side, replay(setting.cell, history, slice(None))[0][0]",
         "LSTM",
         {"dweight_hh_l0", "dweight_hh_l0_reverse"},
         GRADIENTS_ONLY | {"dweight_ih_l0", "dh_0"},
@@ -183,7 +183,7 @@ BUGS = [
     Bug(
         "the second direction runs forward",
         forward,
-        "Scan.order",
+        "Setting.order",
         "range(count - 1, -1, -1) if self.reverse else range(count)",
         "range(count)",
         "LSTM",
@@ -281,8 +281,8 @@ BUGS = [
         "the input's gradient through the hidden halves",
         backward,
         "gradients",
-        "_input_gradient(d_first",
-        "_input_gradient(d_last",
+        "_input_gradient(d_input_side",
+        "_input_gradient(d_hidden_side",
         "GRU",
         {"dinput"},
         GRADIENTS_ONLY | {"dh_0", "dweight_ih_l0"},
@@ -357,5 +357,5 @@ def test_the_command_exits_1_and_names_the_tensor(
     assert "DIFFERS dbias_ih_l0 " not in shown
     assert "DIFFERS training GRU" in shown
     assert "the losses part at step" in shown
-    assert "ok      training LSTM" in shown
+    assert "ok      training LSTM 32 -> 64, 30 steps of SGD: the losses agree to " in shown
     assert "3 of 16 differ: GRU; GRU, 3 layers" in shown

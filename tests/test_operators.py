@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch._inductor.config
 from running import TORCH
-from table import BY_HAND, ROWS
+from table import BY_HAND, ROWS, mgu_walked
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -309,3 +309,50 @@ def test_fx_traces_a_model_that_has_the_layers_as_leaves():
     assert sum(node.op == "call_module" for node in traced.graph.nodes) == 2
     x = torch.randn(T, B, IN)
     torch.testing.assert_close(results(traced, traced, (x,)), results(model, model, (x,)))
+
+
+def test_a_cell_without_an_adjoint_is_one_node_where_no_gradient_is_asked_for():
+    layer = sr.RecurrentLayer(mgu_walked, IN, H)
+    with torch.no_grad():
+        program = torch.export.export(
+            layer, (torch.randn(4, 2, IN),), dynamic_shapes=({0: torch.export.Dim("T", min=2, max=64)},)
+        )
+        x = torch.randn(9, 2, IN)
+        torch.testing.assert_close(program.module()(x), layer(x))
+
+
+def test_a_graph_captured_without_gradients_says_so_when_asked_for_them():
+    layer = sr.GRU(IN, H)
+    with torch.no_grad():
+        program = torch.export.export(layer, (torch.randn(4, 2, IN),))
+    x = torch.randn(4, 2, IN, requires_grad=True)
+    with pytest.raises(
+        RuntimeError, match="captured without gradients, so it has kept nothing for them: capture it with"
+    ):
+        program.module()(x)[0].sum().backward()
+
+
+def test_a_profiler_shows_the_layer_and_packed_outputs_are_mapped():
+    layer = sr.GRU(IN, H)
+    packed = pack_sequence([torch.randn(n, IN) for n in (3, 2)])
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        output, _ = layer(packed)
+    assert any(event.key == "aten::addmm_" for event in profiler.key_averages())
+    seen = []
+    torch.distributed.utils._apply_to_tensors(lambda t: seen.append(t) or t, output)
+    assert any(t is output.data for t in seen)
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_aot_function_differentiates_a_functional_call(symbolic):
+    from functorch.compile import aot_function, nop
+
+    layer, x = sr.LSTM(IN, H), torch.randn(4, 2, IN)
+    weights = {name: p.detach().clone().requires_grad_() for name, p in layer.named_parameters()}
+
+    def call(weights, x):
+        return functional_call(layer, weights, (x,))[0]
+
+    captured = aot_function(call, fw_compiler=nop, bw_compiler=nop, dynamic=symbolic)
+    found = [torch.autograd.grad(f(weights, x).sin().sum(), weights.values()) for f in (captured, call)]
+    torch.testing.assert_close(*found)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from table import TWINNED, Row, mgu, mgu_walked
+from table import TWINNED, Row, mgu, mgu_walked, pair
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -240,3 +244,82 @@ def test_what_cannot_be_compared_is_refused(ours: nn.Module, theirs: nn.Module, 
 def test_another_number_of_results_is_refused() -> None:
     with pytest.raises(ValueError, match=r"ours should return 2 tensors \(output, h_n\), as theirs does, got 3"):
         compare(sr.LSTM(3, 4), nn.GRU(3, 4), torch.randn(5, 2, 3), parameters=False)
+
+
+class Returning(nn.Module):
+    """A layer whose results come in another form, and the output times a factor."""
+
+    def __init__(self, layer: nn.Module, form: Callable[[Tensor, Tensor], Any], factor: float = 1.0) -> None:
+        super().__init__()
+        self.layer, self.form, self.factor = layer, form, factor
+
+    def forward(self, input: Tensor) -> Any:
+        output, last = self.layer(input)
+        return self.form(output * self.factor, last)
+
+
+@dataclass
+class Results:
+    output: Tensor
+    last: Tensor
+
+
+@pytest.mark.parametrize("form", [lambda y, h: {"a": y, "b": [h]}, Results], ids=["dict", "dataclass"])
+def test_results_in_dicts_and_dataclasses_are_compared(form: Callable[[Tensor, Tensor], Any]) -> None:
+    theirs = nn.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    right, wrong = (Returning(sr.from_torch(theirs), form, factor) for factor in (1.0, 9.0))
+    assert compare(right, Returning(theirs, form), x)
+    assert {d.name for d in compare(wrong, Returning(theirs, form), x).failed} >= {"output", "dinput"}
+
+
+def test_a_module_that_returns_no_tensor_is_refused() -> None:
+    theirs = Returning(nn.GRU(3, 4), lambda y, h: None)
+    with pytest.raises(ValueError, match="theirs should return tensors, alone or in tuples, dicts or dataclasses, got"):
+        compare(theirs, theirs, torch.randn(5, 2, 3))
+
+
+def test_where_torch_nn_itself_is_far_off_nothing_is_said_to_agree() -> None:
+    theirs = nn.RNN(3, 4, nonlinearity="relu")
+    with torch.no_grad():
+        theirs.weight_hh_l0.fill_(1e6)
+    report = compare(sr.from_torch(theirs), theirs, torch.rand(30, 2, 3))
+    assert not report
+    assert "torch.nn itself is too far from float64 for a verdict" in str(report)
+
+
+def test_a_module_that_draws_random_numbers_draws_the_same_in_each_run() -> None:
+    def noisy(y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return y + torch.rand(()).to(y.dtype), h
+
+    theirs = nn.GRU(3, 4)
+    assert compare(Returning(sr.from_torch(theirs), noisy), Returning(theirs, noisy), torch.randn(5, 2, 3))
+
+
+def test_a_nan_in_the_input_is_a_nan_in_both() -> None:
+    theirs = nn.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    x[2, 1] = float("nan")
+    report = compare(sr.from_torch(theirs), theirs, x)
+    assert report, str(report)
+
+
+def test_states_are_named_as_the_cell_names_them() -> None:
+    layer = sr.RecurrentLayer(pair, 3, 4)
+    state = torch.randn(1, 2, 4), torch.randn(1, 2, 4), torch.randn(1, 2, 4)
+    names = [d.name for d in compare(layer, copy.deepcopy(layer), torch.randn(5, 2, 3), state).differences]
+    assert names[:8] == ["output", "h_n", "m_n", "k_n", "dinput", "dh_0", "dm_0", "dk_0"]
+
+
+def test_everything_frozen_and_integer_input_leave_outputs_to_compare() -> None:
+    theirs = Tagger(nn.GRU(3, 8)).requires_grad_(False)
+    report = compare(sr.from_torch(theirs), theirs, torch.randint(11, (5, 2)))
+    assert [d.name for d in report.differences] == ["output"]
+    assert report
+
+
+def test_complex_modules_and_other_things_are_refused() -> None:
+    with pytest.raises(ValueError, match="ours is complex: compare takes real modules"):
+        compare(sr.GRU(3, 4, dtype=torch.complex64), nn.GRU(3, 4), torch.randn(5, 2, 3))
+    with pytest.raises(TypeError, match="theirs should be a module, got: int"):
+        compare(sr.GRU(3, 4), 3, torch.randn(5, 2, 3))  # type: ignore[arg-type]

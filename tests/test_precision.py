@@ -137,3 +137,15 @@ def test_autocast_is_left_as_it_was_found(row, enabled):
         output, _ = module(torch.randn(T, B, IN))
         output.float().square().sum().backward()
         assert torch.is_autocast_enabled("cpu") == enabled
+
+
+@pytest.mark.parametrize("kind", [sr.RNN, sr.LSTM, sr.GRU])
+def test_create_graph_inside_autocast_gives_the_gradients_that_plain_backward_gives(kind):
+    layer, x = kind(8, 16), torch.randn(12, 4, 8)
+    found = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for create_graph in (False, True):
+            output = layer(x)[0].float()
+            found.append(torch.autograd.grad(output.sin().sum(), layer.parameters(), create_graph=create_graph))
+    for plain, graph in zip(*found, strict=True):
+        torch.testing.assert_close(graph.detach(), plain, rtol=1e-5, atol=1e-5)
