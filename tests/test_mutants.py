@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import scratchrnn as sr
-from scratchrnn import backward, cells, cli, forward, recurrent
+from scratchrnn import backward, cells, cli, forward, recurrent, verify
 from scratchrnn.parity import Report, compare
 
 TWINS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
@@ -95,7 +95,12 @@ def install(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, muta
 
 @pytest.mark.parametrize(("kind", "options", "name", "sign"), list(flipped()))
 def test_a_flipped_sign_is_seen(
-    kind: str, options: dict[str, Any], name: str, sign: int, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    options: dict[str, Any],
+    name: str,
+    sign: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tree = Flip(sign).visit(ast.parse(inspect.getsource(getattr(cells, name))))
     namespace = dict(vars(cells))
@@ -109,6 +114,16 @@ def test_a_flipped_sign_is_seen(
     else:
         assert named
         assert not named & {"output", "h_n", "c_n"}
+
+    packed = [case for case in verify.cases(quick=True) if case.layout == "packed"]
+    monkeypatch.setattr(verify, "cases", lambda quick: packed)
+    monkeypatch.setattr(
+        verify, "train", lambda kind, characters, steps: verify.Training(kind.__name__, [1.0] * 5, [1.0] * 5)
+    )
+    assert cli.main(["verify"]) == 1
+    shown = capsys.readouterr().out
+    assert "DIFFERS output " in shown or name.endswith("adjoint")
+    assert "DIFFERS dweight_ih_l0 " in shown
 
 
 # ----------------------------------------------------------------------------------------------- wrong lines
