@@ -76,7 +76,7 @@ def _differentiable_gradients(
 def gradients(
     setting: Setting, inputs: Inputs, history: History, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
-    """The gradients of `inputs`, flat, by BPTT and then one GEMM for each weight.
+    """The gradients of `inputs`, flat: by BPTT, and then of each weight for all steps at once.
 
     `needed` says which of them are wanted, `d_outputs` are the gradients of the emitted rows and the last states.
     """
