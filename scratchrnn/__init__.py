@@ -1,10 +1,10 @@
 """Hand-written Elman, LSTM and GRU cells in raw PyTorch tensors, checked against torch.nn."""
 
 from .cell import Cell
-from .cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .convert import from_torch, to_torch
 from .layers import GRU, LSTM, RNN
 from .models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel
+from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .parity import compare
 from .recurrent import RecurrentLayer
 from .trace import trace

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cells import RNNCellBase
 from .convert import to_torch
+from .one_step import RNNCellBase
 from .recurrent import RecurrentLayer
 
 _MODULES = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)

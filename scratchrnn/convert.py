@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from .cells import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .layers import GRU, LSTM, RNN
+from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .recurrent import RecurrentLayer
 
 _TWINS: dict[type[nn.Module], type[nn.Module]] = {

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .cell import Cell
-from .cells import BUILT_IN, RNNCellBase
+from .cells import BUILT_IN
+from .one_step import RNNCellBase
 from .recurrent import RecurrentLayer
 
 
