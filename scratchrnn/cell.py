@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from types import CodeType, FunctionType
 from typing import Any
 
 import torch
@@ -80,7 +81,7 @@ class Cell:
                 )
         values: dict[str, Any] = {"gates": gates, "split": split, "pre_activations": pre_activations}
         values["states"] = tuple(s.removesuffix("_prev") for s in states)
-        values["key"] = key = next(k for k in _keys(self.name, self.update) if k not in _cells)
+        values["key"] = key = next(k for k in _keys(self.name, self.update, self.adjoint) if k not in _cells)
         for name, value in values.items():
             object.__setattr__(self, name, value)
         _cells[key] = self
@@ -189,17 +190,29 @@ def _restore(*fields: Any) -> Cell:
     return next((cell for cell in list(_cells.values()) if cell == wanted), wanted)
 
 
-def _keys(name: str, update: Callable[..., Any]) -> Iterator[str]:
+def _keys(name: str, *functions: Callable[..., Any] | None) -> Iterator[str]:
     """Candidates for a key. It tells cells of one name apart by their code, so that no other is taken for it."""
-    code = getattr(update, "__code__", None)
-    if getattr(update, "__module__", "") == "scratchrnn.cells" or code is None:
-        yield name
-    else:
-        digest = hashlib.sha256(repr((code.co_code, code.co_names, code.co_consts)).encode()).hexdigest()[:8]
-        name = f"{name}-{digest}"
-        yield name
+    if getattr(functions[0], "__module__", "") != "scratchrnn.cells":
+        name = f"{name}-{hashlib.sha256(repr(_content(functions)).encode()).hexdigest()[:8]}"
+    yield name
     for n in count(2):
         yield f"{name}#{n}"
+
+
+def _content(value: Any) -> Any:
+    """What a function computes by, as plain values, the same in every process: code, defaults, what it encloses."""
+    if isinstance(value, CodeType):
+        return value.co_code, value.co_names, _content(value.co_consts)
+    if isinstance(value, FunctionType):
+        try:
+            enclosed = tuple(cell.cell_contents for cell in value.__closure__ or ())
+        except ValueError:  # something that it encloses is defined later
+            enclosed = ()
+        inner = tuple(v.__code__ if isinstance(v, FunctionType) else v for v in enclosed)
+        return _content((value.__code__, value.__defaults__, inner))
+    if isinstance(value, tuple):
+        return tuple(_content(part) for part in value)
+    return value if value is None or isinstance(value, (bool, int, float, str, bytes)) else type(value).__name__
 
 
 def _argument_names(cell: Cell, which: str) -> tuple[str, ...]:

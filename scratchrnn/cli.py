@@ -14,7 +14,7 @@ from torch import nn
 
 from . import __version__, verify
 from .checkpoint import load_recurrent
-from .parity import Difference, Report
+from .parity import Report
 from .text import Characters, read_text
 
 
@@ -62,9 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all agree, 1 something differs, 2 bad usage, 3 an error in the program.",
     )
     command.add_argument("--text", metavar="FILE", help="a UTF-8 text to run on; default: the texts of Python's help()")
-    command.add_argument(
-        "--quick", action="store_true", help="float32 only and fewer cases: seconds instead of a minute"
-    )
+    command.add_argument("--quick", action="store_true", help="float32 only, and fewer cases")
     command.add_argument(
         "--checkpoint",
         metavar="FILE",
@@ -172,12 +170,8 @@ def _case_lines(case: verify.Case, report: Report, width: int) -> list[str]:
     d, dtype, space = report.worst, str(case.dtype).removeprefix("torch."), _title_width(width)
     title = case.title if len(case.title) <= space else f"{case.title[: space - 1]}…"
     errors = f" {d.error:9.1e} {d.torch_error:9.1e}" if width >= _FULL else ""
-    line = f"{_verdict(bool(report))} {escape(f'{title:{space}}')} {dtype:8} {d.name:22}{errors} {_share(d):8.2f}"
+    line = f"{_verdict(bool(report))} {escape(f'{title:{space}}')} {dtype:8} {d.name:22}{errors} {d.share:8.2f}"
     return [line, *(f"        {escape(str(failed))}" for failed in report.failed)]
-
-
-def _share(d: Difference) -> float:
-    return d.error / d.bound if d.bound else float("inf")
 
 
 def _training_lines(training: verify.Training) -> list[str]:
@@ -203,10 +197,10 @@ def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.T
     failed = [case.title for case, report in reports if not report]
     parted = [t.title for t in trainings if t.parted is not None]
     tensors = sum(len(report.differences) for _, report in reports)
-    case, report = max(reports, key=lambda pair: _share(pair[1].worst))
+    case, report = max(reports, key=lambda pair: pair[1].worst.share)
     trained = f", and {len(trainings)} models train to the same losses" if trainings else ""
     if not failed and not parted:
-        near = f"the nearest to its bound, {report.worst.name} of {case.title}, at {_share(report.worst):.2f} of it"
+        near = f"the nearest to its bound, {report.worst.name} of {case.title}, at {report.worst.share:.2f} of it"
         done = f"{_count(tensors, 'tensor')} in {_count(len(reports), 'comparison')}{trained}"
         return f"[green]all agree[/]: {done}; {escape(near)}"
     differing = "; ".join([*failed, *(f"training {title}" for title in parted)])

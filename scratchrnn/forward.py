@@ -10,7 +10,7 @@ One buffer holds all pre-activations, [N, (S + G) * H] for G gates of which S ar
       W x            W x + W h          W h
 
 The input product fills the first G blocks, for the whole sequence in one GEMM; each step adds the hidden product to
-the last G blocks. Both windows are runs of neighbouring columns, so each is one GEMM and nothing is copied.
+the last G blocks. Both windows are runs of neighbouring columns, so each product goes straight to where it belongs.
 """
 
 from __future__ import annotations

@@ -69,11 +69,11 @@ def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, *rest: 
     inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
     d_outputs = [d_outputs[0].flatten(0, -2), *d_outputs[1:]]
     found = gradients(setting, inputs, History(pre, tuple(state_prev)), needed, d_outputs)
-    like = (*tensors, *state)
-    wanted = [d.view(t.shape) for d, t, need in zip(found, like, needed, strict=True) if d is not None and need]
+    split = len(tensors)
+    of_tensors = [d.view(t.shape) for d, t, n in zip(found, tensors, needed, strict=False) if n and d is not None]
     # Nor may it return two views of one buffer, as two states' gradients can be.
-    first = len(wanted) - len(state)
-    return [d if k < first else d.clone(memory_format=torch.contiguous_format) for k, d in enumerate(wanted)]
+    of_state = [d for d, n in zip(found[split:], needed[split:], strict=True) if n and d is not None]
+    return of_tensors + [d.clone(memory_format=torch.contiguous_format) for d in of_state]
 
 
 @_scan_backward.register_fake

@@ -58,6 +58,11 @@ class Difference:
         """Whether torch.nn itself is near float64: a bound that lets anything pass shows nothing."""
         return self.bound < 0.5
 
+    @property
+    def share(self) -> float:
+        """The error as a share of its bound; infinite where there is no verdict."""
+        return self.error / self.bound if self.bound and self.meaningful else float("inf")
+
     def __str__(self) -> str:
         line = f"{self.name:<24} err {self.error:.1e}, torch.nn's {self.torch_error:.1e}, bound {self.bound:.1e}"
         if self.agrees:
@@ -84,7 +89,7 @@ class Report:
     @property
     def worst(self) -> Difference:
         """The one that comes nearest to its bound, or goes farthest beyond it."""
-        return max(self.differences, key=lambda d: d.error / d.bound)
+        return max(self.differences, key=lambda d: d.share)
 
     def __str__(self) -> str:
         verdict = "all agree" if self else f"{len(self.failed)} of {len(self.differences)} differ"
@@ -125,7 +130,7 @@ def compare(
     if parameters:
         _check_parameters(ours, theirs)
     reference = copy.deepcopy(theirs).double()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         exact = _evaluate(reference, _cast(input, torch.float64), _cast(state, torch.float64), parameters)
         their_run = _evaluate(theirs, input, state, parameters)
         our_run = _evaluate(ours, input, state, parameters)

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import re
+import subprocess
+import sys
 from collections import namedtuple
 
 import pytest
@@ -287,3 +289,37 @@ def test_cells_of_one_name_have_keys_of_their_own_code():
     assert Cell("OWN", ("f",), other).key == key
     with pytest.raises(KeyError, match="no cell with the key 'NONE' here: make the cell, with the very same update"):
         find_cell("NONE")
+
+
+KEYS = """
+from scratchrnn import Cell
+
+def update(f, h_prev):
+    return tuple(map(lambda v: v.tanh(), [f])), None
+
+cells = [Cell("OWN", ("f",), update)]
+def make(factor):
+    def update(f, h_prev):
+        return (factor * f,), None
+    return Cell("OWN", ("f",), update)
+cells += [make(0.1), make(0.9)]
+print(*[cell.key for cell in cells])
+"""
+
+
+def test_an_update_may_enclose_itself_or_what_is_defined_later():
+    def update(f, h_prev):
+        return (later * f,), update
+
+    assert Cell("OWN", ("f",), update).key
+    later = 2.0
+    assert Cell("OWN", ("f",), update).key
+    assert later
+
+
+def test_keys_are_the_same_in_every_process_and_differ_by_what_a_function_encloses():
+    runs = [subprocess.run([sys.executable, "-c", KEYS], capture_output=True, text=True, check=True) for _ in range(2)]
+    first, second = (run.stdout.split() for run in runs)
+    assert first == second
+    assert len(set(first)) == 3
+    assert not any("#" in key for key in first)

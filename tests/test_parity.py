@@ -169,6 +169,8 @@ def test_a_nan_or_another_shape_or_dtype_differs() -> None:
 
     shape = compare(Other(sr.from_torch(theirs), "shape"), theirs, x, parameters=False)
     assert shape.differences[0].note == "torch.float32 [3, 2, 4], expected torch.float32 [5, 2, 4]"
+    assert shape.worst is shape.differences[0]
+    assert shape.worst.share == float("inf")
     dtype = compare(Other(sr.from_torch(theirs), "dtype"), theirs, x, parameters=False)
     assert [d.name for d in dtype.failed] == ["h_n"]
     assert dtype.failed[0].note == "torch.float64 [1, 2, 4], expected torch.float32 [1, 2, 4]"
@@ -286,6 +288,7 @@ def test_where_torch_nn_itself_is_far_off_nothing_is_said_to_agree() -> None:
     report = compare(sr.from_torch(theirs), theirs, torch.rand(30, 2, 3))
     assert not report
     assert "torch.nn itself is too far from float64 for a verdict" in str(report)
+    assert not report.worst.agrees
 
 
 def test_a_module_that_draws_random_numbers_draws_the_same_in_each_run() -> None:
