@@ -54,6 +54,14 @@ def check_constructor(
         raise ValueError("proj_size has to be smaller than hidden_size")
 
 
+def check_checkpoint_every(steps: Any) -> None:
+    """Raise TypeError or ValueError unless it is None or a positive integer."""
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool)):
+        raise TypeError(f"checkpoint_every should be None or of type int, got: {type(steps).__name__}")
+    if steps is not None and steps <= 0:
+        raise ValueError(f"checkpoint_every must be greater than zero, got: {steps}")
+
+
 def check_dimensions(kind: str, input: Tensor, tensor: str) -> None:
     """Raise ValueError unless `input` is [T, I] or [T, B, I]."""
     if input.dim() not in (2, 3):

@@ -13,13 +13,19 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import operators
-from .backward import BPTT
+from .bptt import BPTT
 from .cell import Cell
 from .forward import Inputs, Setting, State, Weights, arrange, step_sizes, steps
 
 
 def scan(
-    cell: Cell, x: Tensor, batch_sizes: Tensor | None, state: State, weights: Weights, reverse: bool = False
+    cell: Cell,
+    x: Tensor,
+    batch_sizes: Tensor | None,
+    state: State,
+    weights: Weights,
+    reverse: bool = False,
+    checkpoint_every: int | None = None,
 ) -> tuple[Tensor, State]:
     """Run `cell` over a sequence.
 
@@ -31,17 +37,23 @@ def scan(
         state: the state before the first step, [B, R] and then [B, H] for each further state.
         weights: of this layer and direction.
         reverse: take the steps from the last to the first.
+        checkpoint_every: for the gradient keep the states of every so many steps alone, and run the others again.
 
     Returns:
         What the cell emits, [T, B, R] or packed [N, R], and each row's state after its last step.
+
+    Raises:
+        ValueError: `checkpoint_every` in training, and the cell has no adjoint.
     """
     inputs = arrange(cell, x, state, weights)
     tensors = [t for t in inputs.flat() if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    if checkpoint_every is not None and differentiable and cell.adjoint is None:
+        raise ValueError(f"checkpoint_every needs a cell with an adjoint to train, and {cell.name!r} has none")
     by_hand = (cell.adjoint is not None or not torch.is_grad_enabled()) and not _seen_by_torch(tensors)
     if by_hand and torch.compiler.is_compiling():
-        return operators.scan(cell, batch_sizes, reverse, inputs, differentiable)
-    setting = Setting(cell, step_sizes(x, batch_sizes), reverse)
+        return operators.scan(cell, batch_sizes, reverse, checkpoint_every, inputs, differentiable)
+    setting = Setting(cell, step_sizes(x, batch_sizes), reverse, checkpoint_every)
     inputs = Inputs.of([x.flatten(0, -2), *inputs.flat()[1:]])
     if not by_hand:
         output, last, _ = steps(setting, inputs, functional=True)

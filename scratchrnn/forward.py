@@ -15,13 +15,16 @@ the last G blocks. Both windows are runs of neighbouring columns, so each produc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from . import gemm
 from .cell import Cell
+from .kernels import step_of
 
 State = tuple[Tensor, ...]
 
@@ -40,16 +43,27 @@ class Weights(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What stays the same for all steps: the cell, the number of rows at each step, and the steps' order."""
+    """What stays the same for all steps: the cell, the number of rows at each step, the steps' order, what is kept."""
 
     cell: Cell
     sizes: list[int]
     reverse: bool
+    checkpoint_every: int | None = None
 
     def order(self) -> range:
         """The steps in the order in which they are taken."""
         count = len(self.sizes)
         return range(count - 1, -1, -1) if self.reverse else range(count)
+
+    def cut(self, lengths: Iterable[int]) -> Iterator[tuple[Setting, slice]]:
+        """Runs of so many steps, in the order in which they are taken: each a setting of its own, and its rows."""
+        order, first_row = self.order(), [0, *accumulate(self.sizes)]
+        k = 0
+        for length in lengths:
+            steps = order[k : k + length]
+            start, end = min(steps), max(steps) + 1
+            yield Setting(self.cell, self.sizes[start:end], self.reverse), slice(first_row[start], first_row[end])
+            k += length
 
 
 class Inputs(NamedTuple):
@@ -130,29 +144,21 @@ def steps(
     `functional` leaves every tensor as it was made, so that autograd and torch.func can follow; otherwise each step
     adds into the buffer of pre-activations.
     """
-    cell, sizes, _ = setting
+    cell, sizes = setting.cell, setting.sizes
     rows, bias, W_ih, W_hh, W_hr, state = inputs
-    split = len(cell.split)
-    _, hidden_columns = windows(cell, W_hh)
-    add_product = torch.addmm if functional else Tensor.addmm_
+    pre = _input_product(rows, W_ih, bias, windows(cell, W_hh)[1].start, functional)
+    advance = (_advance_functional if functional else _advance)(cell, pre, sizes, W_hh)
 
-    pre = _input_product(rows, W_ih, bias, hidden_columns.start, functional)
-    only_input = pre[:, : hidden_columns.start].split(sizes)
-    summed = pre[:, hidden_columns].split(sizes)
-    place = columns(cell)
-    W_hh_T = W_hh.T
-
+    state = tuple(s.contiguous() for s in state)
     waiting = tuple(s[s.shape[0] :] for s in state)
     before: list[State] = []
     emitted: list[Tensor] = []
     for t in setting.order():
-        state, waiting = move(state, waiting, sizes[t])
+        if state[0].shape[0] != sizes[t]:
+            state, waiting = move(state, waiting, sizes[t])
         if keep:
             before.append(state)
-        blocks = add_product(summed[t], state[0], W_hh_T).chunk(len(cell.gates), 1)
-        if split:
-            blocks = (*only_input[t].chunk(split, 1), *blocks)
-        state, _ = cell.update(*[blocks[k] for k in place], *state)
+        state = advance(t, state)
         if W_hr is not None:
             state = (state[0] @ W_hr.T, *state[1:])
         emitted.append(state[0])
@@ -163,6 +169,49 @@ def steps(
         before.reverse()
     history = History(pre, tuple(torch.cat(s) for s in zip(*before, strict=True))) if keep else None
     return torch.cat(emitted), state, history
+
+
+def _advance(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor) -> Callable[[int, State], State]:
+    """One step: W_hh h is added to the pre-activations where they stand, and the cell's update taken."""
+    rows = max(sizes)
+    steps = pre.split(sizes)
+    native = cell.kernels.forward(W_hh, rows) if cell.kernels else None
+    if native is not None and rows == 1:
+        with_product = native
+        return lambda t, state: tuple(with_product([steps[t], *state, W_hh]))
+
+    summed = pre[:, windows(cell, W_hh)[1]].split(sizes)
+    W_hh_T = W_hh.T
+    product = gemm.multiplier(W_hh, rows, len(sizes))
+    # Views of every gate at every step, made at once: a call each, not a call each step.
+    blocks = [block.split(sizes) for block in pre.chunk(len(cell.pre_activations), 1)]
+    pre_activations = list(zip(*(blocks[k] for k in columns(cell)), strict=True))
+    step = step_of(cell)
+
+    def advance(t: int, state: State) -> State:
+        if product is None:
+            summed[t].addmm_(state[0], W_hh_T)
+        else:
+            summed[t].add_(product(state[0]))
+        return step(*pre_activations[t], *state) if native is None else tuple(native([steps[t], *state]))
+
+    return advance
+
+
+def _advance_functional(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor) -> Callable[[int, State], State]:
+    """The same in operations that autograd and torch.func can follow."""
+    split = windows(cell, W_hh)[1].start
+    only_input = pre[:, :split].split(sizes)
+    summed = pre[:, split:].split(sizes)
+    place = columns(cell)
+
+    def advance(t: int, state: State) -> State:
+        blocks = torch.addmm(summed[t], state[0], W_hh.T).chunk(len(cell.gates), 1)
+        if split:
+            blocks = (*only_input[t].chunk(len(cell.split), 1), *blocks)
+        return cell.update(*[blocks[k] for k in place], *state)[0]
+
+    return advance
 
 
 def _input_product(rows: Tensor, W_ih: Tensor, bias: Tensor | None, only_hidden: int, functional: bool) -> Tensor:
@@ -183,16 +232,14 @@ def _input_product(rows: Tensor, W_ih: Tensor, bias: Tensor | None, only_hidden:
 
 def move(moving: State, waiting: State, count: int) -> tuple[State, State]:
     """Let the first `count` rows move and the others wait."""
-    if moving[0].shape[0] == count:
-        return moving, waiting
     joined = [torch.cat(pair) for pair in zip(moving, waiting, strict=True)]
     return tuple(s[:count] for s in joined), tuple(s[count:] for s in joined)
 
 
-def replay(cell: Cell, history: History, rows: slice) -> tuple[State, Any]:
+def replay(cell: Cell, history: History) -> tuple[State, Any]:
     """State (before the projection) and tape of many steps in one call: `update` works row by row."""
-    blocks = history.pre[rows].chunk(len(cell.pre_activations), 1)
-    return cell.update(*[blocks[k] for k in columns(cell)], *[s[rows] for s in history.state_prev])
+    blocks = history.pre.chunk(len(cell.pre_activations), 1)
+    return cell.update(*[blocks[k] for k in columns(cell)], *history.state_prev)
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,13 @@ from torch.nn.utils.rnn import PackedSequence
 from . import arguments, engine
 from .cell import Cell, probe
 from .cells import BUILT_IN
+from .compiled import compiled
 from .forward import State, Weights
 from .precision import Precision, precision, without_autocast
 from .sequences import Layout, permute_rows
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ScanFunction = Callable[..., tuple[Tensor, State]]
 
@@ -54,6 +59,7 @@ class RecurrentLayer(nn.Module):
     """
 
     _float32_under_autocast = False
+    _checkpoint_every: int | None = None
     weight_ih_l0: Tensor
 
     def __init__(
@@ -123,6 +129,37 @@ class RecurrentLayer(nn.Module):
         }
         shown += [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join(shown)
+
+    # ------------------------------------------------------------------------------------------------ speed
+
+    @property
+    def checkpoint_every(self) -> int | None:
+        """k: in training, keep every k-th state and run the steps between again in the backward pass.
+
+        Memory then grows with T / k + k instead of T, beside input and output, and a step of training takes about a
+        third longer. None, as a new layer has it, keeps all. Set it at any time; the cell needs an adjoint.
+
+        Raises, when it is set: TypeError or ValueError, it is neither None nor a positive integer.
+        """
+        return self._checkpoint_every
+
+    @checkpoint_every.setter
+    def checkpoint_every(self, steps: int | None) -> None:
+        arguments.check_checkpoint_every(steps)
+        self._checkpoint_every = steps
+
+    def compile_cell(self) -> Self:
+        """Let PyTorch's compiler compile the cell's equations, and run by them from now on; returns the layer.
+
+        The `update` and the `adjoint` become one native function each when they are first needed, for one row and for
+        more: the first call waits some seconds for each. They are kept on the disk, where TORCHINDUCTOR_CACHE_DIR says
+        or in the directory for temporary files, and then loaded in no time. A copy of the layer is compiled too, a
+        pickled one is not.
+
+        The call raises RuntimeError where the compiler fails, as without a C++ compiler (g++, or what CXX names).
+        """
+        self.cell = compiled(self.cell)
+        return self
 
     # ---------------------------------------------------------------------------------------------- weights
 
@@ -222,7 +259,7 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """The whole sequence: see the class."""
-        return self.run(input, hx, engine.scan)
+        return self.run(input, hx, partial(engine.scan, checkpoint_every=self.checkpoint_every))
 
     def run(self, input: Tensor | PackedSequence, hx: Any, scan: ScanFunction) -> tuple[Any, Any]:
         """`forward`, with another scan in the place of `engine.scan`: `trace` passes one that keeps the tapes."""

@@ -90,7 +90,7 @@ def trace(layer: nn.Module, input: Tensor | PackedSequence, state: Any = None) -
         inputs = arrange(cell, x.flatten(0, -2), start, weights)
         emitted, last, history = steps(setting, inputs, keep=True)
         assert history is not None
-        after, tape = replay(cell, history, slice(None))
+        after, tape = replay(cell, history)
         gates = tape._asdict() if hasattr(tape, "_asdict") else {}
         states = dict(zip(cell.states, (emitted, *after[1:]), strict=True))
         found.append({name: _time_major(rows, x, input) for name, rows in (gates | states).items()})

@@ -9,6 +9,8 @@ from table import Row
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from scratchrnn import backward
+from scratchrnn.cells import gru
+from scratchrnn.forward import Setting
 
 
 @each_row
@@ -24,9 +26,17 @@ def test_blocks_and_runs_change_nothing(
     expected = run(layer, input, hx)
     monkeypatch.setattr(backward, "_BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(backward, "_RUN", rows)
+    monkeypatch.setattr(backward, "_TERMS", rows)
     close(run(layer, input, hx), expected)
 
 
-def test_blocks_cut_the_steps_by_their_rows() -> None:
-    cut = list(backward._blocks(range(5, -1, -1), [3, 3, 2, 2, 1, 1], backward._BLOCK_BYTES // 4))
-    assert cut == [[5, 4, 3], [2], [1], [0]]
+def test_blocks_cut_the_steps_by_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(sizes: list[int], reverse: bool = False) -> list[int]:
+        return [*backward._block_lengths(Setting(gru, sizes, reverse), backward._BLOCK_BYTES // 4)]
+
+    monkeypatch.setattr(backward, "_RUN", 1)
+    assert cut([3, 3, 2, 2, 1, 1]) == [1, 1, 2, 2]
+    assert cut([3, 3, 2, 2, 1, 1], reverse=True) == [3, 1, 1, 1]
+    assert cut([9, 9]) == [1, 1]
+    monkeypatch.setattr(backward, "_RUN", 5)  # fewer rows than a GEMM should have, however wide they are
+    assert cut([3, 3, 2, 2, 1, 1]) == [2, 3, 1]

@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import scratchrnn as sr
-from scratchrnn import backward, cells, cli, forward, recurrent, verify
+from scratchrnn import backward, cells, cli, forward, kernels, recurrent, verify
 from scratchrnn.parity import Report, compare
 
 TWINS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
@@ -151,8 +151,8 @@ BUGS = [
         "GRU's db_hh taken from db_ih",
         backward,
         "gradients",
-        "d_pre.sum(0)",
-        "torch.cat([d_input_side, d_input_side[:, : d_pre.shape[1] - d_input_side.shape[1]]], 1).sum(0)",
+        "d_pre.sum(0) if d_bias is None else d_bias.add_(d_pre.sum(0))",
+        "(torch.cat([d_pre[:, input_side], d_pre[:, : hidden_side.start]], 1).sum(0))",
         "GRU",
         {"dbias_hh_l0", "dbias_hh_l0_reverse"},
         GRADIENTS_ONLY | {"dbias_ih_l0", "dweight_hh_l0", "dinput"},
@@ -161,8 +161,8 @@ BUGS = [
         "dW_hh with h_t for h_{t-1}",
         backward,
         "gradients",
-        "d_hidden_side, history.state_prev[0]",
-        "d_hidden_side, replay(setting.cell, history, slice(None))[0][0]",
+        "hidden_side], in_block.state_prev[0]",
+        "hidden_side], replay(setting.cell, in_block)[0][0]",
         "LSTM",
         {"dweight_hh_l0", "dweight_hh_l0_reverse"},
         GRADIENTS_ONLY | {"dweight_ih_l0", "dh_0"},
@@ -170,7 +170,7 @@ BUGS = [
     Bug(
         "the gradient of the last state dropped",
         backward,
-        "_through_time",
+        "gradients",
         "torch.zeros_like(s) if d is None else d for",
         "torch.zeros_like(s) for",
         "LSTM",
@@ -217,9 +217,9 @@ BUGS = [
     Bug(
         "GRU's gradient of h_prev assigned instead of added",
         backward,
-        "_through_time",
-        "dh += direct[0]",
-        "dh = direct[0]",
+        "_summed",
+        "product += direct[0]",
+        "product = direct[0]",
         "GRU",
         {"dh_0", "dinput"},
         GRADIENTS_ONLY,
@@ -262,6 +262,15 @@ BUGS = [
         {"output", "h_n"},
     ),
     Bug(
+        "GRU's update gate in the other sense, where the step is spelled again",
+        kernels,
+        "_gru_step",
+        "lerp(n, h_prev,",
+        "lerp(h_prev, n,",
+        "GRU",
+        {"output", "h_n"},
+    ),
+    Bug(
         "the second bias forgotten",
         forward,
         "arrange",
@@ -274,8 +283,8 @@ BUGS = [
         "dW_hr from the cell state",
         backward,
         "_through_time",
-        "unprojected[span] = state[0]",
-        "unprojected[span] = state[1]",
+        "unprojected[0]",
+        "unprojected[1]",
         "LSTM",
         {"dweight_hr_l0"},
         GRADIENTS_ONLY | {"dh_0", "dinput"},
@@ -296,8 +305,8 @@ BUGS = [
         "the input's gradient through the hidden halves",
         backward,
         "gradients",
-        "_input_gradient(d_input_side",
-        "_input_gradient(d_hidden_side",
+        "_input_gradient(d_pre[:, input_side]",
+        "_input_gradient(d_pre[:, hidden_side]",
         "GRU",
         {"dinput"},
         GRADIENTS_ONLY | {"dh_0", "dweight_ih_l0"},
@@ -315,9 +324,9 @@ BUGS = [
     Bug(
         "the cell state's gradient not carried through time",
         backward,
-        "_through_time",
-        "*(direct[s] for s",
-        "*(0 * direct[s] for s",
+        "_summed",
+        "(product, *others)",
+        "(product, *(0 * d for d in others))",
         "LSTM",
         {"dc_0", "dinput"},
         GRADIENTS_ONLY,

@@ -247,26 +247,27 @@ def test_a_compiled_layer_agrees_with_eager_for_a_state_that_passes_through():
     assert_compiles(module, (torch.randn(T, B, IN), states(module)))
 
 
+@pytest.mark.parametrize("every", [None, 2])
 @pytest.mark.parametrize("case", ["padded", "packed without bias", "transposed states"])
 @pytest.mark.parametrize("row", [row for row in BY_HAND if row.name in ("LSTM", "GRU", "MGU")], ids=str)
-def test_the_operators_keep_the_rules_of_custom_operators(row, case):
+def test_the_operators_keep_the_rules_of_custom_operators(row, case, every):
     packed, transposed = case == "packed without bias", case == "transposed states"
     layer = row.layer(IN, H, bias=not packed)
     state = [(torch.randn(H, B).T if transposed else torch.randn(B, H)).requires_grad_() for _ in row.cell.states]
     sizes, shape = (torch.tensor([2, 2, 1]), (5, IN)) if packed else (None, (T, B, IN))
     inputs = arrange(row.cell, torch.randn(shape), tuple(state), layer._weights(0, 0))
     tensors = [t if t is None else t.detach().requires_grad_() for t in inputs[:5]]
-    arguments = (row.cell.key, sizes, packed, *tensors, state)
+    arguments = (row.cell.key, sizes, packed, every, *tensors, state)
     torch.library.opcheck(OPERATORS.scan.default, (*arguments, True))
     detached = tree_map_only(torch.Tensor, torch.Tensor.detach, arguments)
     torch.library.opcheck(OPERATORS.scan.default, (*detached, False))
 
     output, *rest = OPERATORS.scan(*detached, True)
     d_outputs = [torch.randn_like(t) for t in (output, *rest[: len(state)])]
-    pre, *state_prev = rest[len(state) :]
+    kept = rest[len(state) :]
     needed = [t is not None and not packed for t in tensors] + [True] * len(state)
     # Not with requires_grad: the gradient has no gradient under the compiler, second derivatives are taken without it.
-    torch.library.opcheck(OPERATORS.scan_backward.default, (*detached, pre, state_prev, d_outputs, needed))
+    torch.library.opcheck(OPERATORS.scan_backward.default, (*detached, kept, d_outputs, needed))
 
 
 @every_row
