@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import __version__, verify
+from . import __version__, bench_command, verify
 from .checkpoint import load_recurrent
 from .parity import Report
 from .text import Characters, read_text
@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("scratchrnn: the command needs rich: pip install 'scratchrnn[cli]'", file=sys.stderr)
         return 2
     try:
-        return _verify(options, Console(highlight=False, soft_wrap=True))
+        console = Console(highlight=False, soft_wrap=True)
+        return bench_command.run(options, console) if options.command == "bench" else _verify(options, console)
     except SystemExit:  # rich's answer to a closed pipe: whoever reads has had enough
         return 141
     except (OSError, ValueError) as error:
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--trust", action="store_true", help="let --checkpoint unpickle a whole model, which runs code from the file"
     )
     command.add_argument("--json", metavar="FILE", help="write all numbers there")
+    bench_command.add_parser(commands)
     return parser
 
 

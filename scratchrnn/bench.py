@@ -1,0 +1,419 @@
+"""The benchmark: one layer, run in several ways, in turn, in one process, after it has been compared."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.benchmark import Timer
+
+from . import __version__
+from .cell import Cell
+from .cells import BUILT_IN
+from .flops import Product, Work, work
+from .implementations import THEIRS, Build, Unavailable, time_limit
+from .parity import Report, compare
+from .recurrent import RecurrentLayer
+
+GEMMS = "GEMMs alone"
+NOISY = 0.1
+"""A measurement is noisy if its interquartile range is above this share of its median."""
+_LEAST_TIME = 0.01  # seconds of one round of one implementation: shorter calls are repeated
+_TOO_MUCH = 40e9  # FLOP of one call: larger cases are run only if all of the suite are asked for
+_KINDS = {"RNN": nn.RNN, "RNN_relu": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer and one work: shapes, and whether it is trained (forward, backward) or only run."""
+
+    group: str
+    cell: str
+    training: bool
+    layers: int
+    T: int
+    B: int
+    I: int  # noqa: E741 - input_size
+    H: int
+
+    @property
+    def title(self) -> str:
+        stack = f"{self.layers} layers, " if self.layers > 1 else ""
+        sizes = f"T={self.T} B={self.B} I={self.I} H={self.H}"
+        return f"{self.cell} {'training' if self.training else 'inference'}, {stack}{sizes}"
+
+    @property
+    def work(self) -> Work:
+        cell = BUILT_IN[{"RNN": "RNN_TANH", "RNN_relu": "RNN_RELU"}.get(self.cell, self.cell)]
+        return work(cell, self.layers, self.T, self.B, self.I, self.H, self.training)
+
+    def theirs(self, device: torch.device | str = "cpu") -> nn.RNNBase:
+        """torch.nn's layer, with new weights."""
+        options = {"nonlinearity": "relu"} if self.cell == "RNN_relu" else {}
+        return _KINDS[self.cell](self.I, self.H, self.layers, **options).to(device)
+
+
+@dataclass
+class Result:
+    """One implementation in one case."""
+
+    case: Case
+    implementation: str
+    times: list[float] = field(default_factory=list)
+    """Seconds of one call, in each round."""
+    ratios: list[float] = field(default_factory=list)
+    """torch.nn's time by its own, of the same round: above 1 is faster than torch.nn."""
+    gemm_shares: list[float] = field(default_factory=list)
+    """The time of the same products alone by its own, of the same round."""
+    memory: int | None = None
+    """Most bytes allocated at once in one call of training, beside the parameters and the input."""
+    skipped: str | None = None
+    """Why there are no times."""
+
+    @property
+    def time(self) -> float:
+        return statistics.median(self.times)
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range of the times by their median."""
+        return spread(self.times)
+
+    @property
+    def ratio(self) -> float:
+        return statistics.median(self.ratios)
+
+    @property
+    def gemm_share(self) -> float:
+        return statistics.median(self.gemm_shares)
+
+    @property
+    def flops_per_second(self) -> float:
+        return self.case.work.flops / self.time
+
+    @property
+    def noisy(self) -> bool:
+        return self.spread > NOISY
+
+
+def spread(times: Sequence[float]) -> float:
+    """The interquartile range by the median; 0 of a single time."""
+    if len(times) < 2:
+        return 0.0
+    first, _, third = statistics.quantiles(times, n=4, method="inclusive")
+    return (third - first) / statistics.median(times)
+
+
+# ------------------------------------------------------------------------------------------------------ suites
+
+
+def suites() -> dict[str, Path]:
+    """The tables of shapes, by name."""
+    return {path.stem: path for path in sorted(_suites_folder().glob("*.csv"))}
+
+
+def _suites_folder() -> Path:
+    inside = Path(__file__).parent / "suites"  # installed; in a clone they lie with the recorded results
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "benchmarks" / "suites"
+
+
+def load_suite(name: str, full: bool = False) -> tuple[list[Case], int]:
+    """The cases of a suite, or of a table of one's own at that path, and how many were left out as too large.
+
+    A table is CSV with the columns `group,cell,works,layers,T,B,I,H`; `works` is `inference`, `training` or both, and
+    a line that starts with `#` is a comment.
+
+    Raises:
+        ValueError: there is no such suite or file, or it is not such a table.
+    """
+    path = suites().get(name, Path(name))
+    if not path.is_file():
+        raise ValueError(f"suite should be one of {', '.join(suites())} or the path of a table, got {name!r}")
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    cases = []
+    for row in csv.DictReader(lines):
+        try:
+            sizes = [int(row[column]) for column in ("layers", "T", "B", "I", "H")]
+            works = row["works"].split()
+            if row["cell"] not in _KINDS or min(sizes) < 1 or not works or not {*works} <= {"inference", "training"}:
+                raise ValueError
+        except (KeyError, ValueError, TypeError, AttributeError):
+            wanted = "group,cell,works,layers,T,B,I,H with cell one of " + ", ".join(_KINDS)
+            raise ValueError(f"suite {name!r} should have the columns {wanted}; got {row}") from None
+        cases += [Case(row["group"], row["cell"], w == "training", *sizes) for w in works]
+    kept = [case for case in cases if full or case.work.flops <= _TOO_MUCH]
+    return kept, len(cases) - len(kept)
+
+
+# ----------------------------------------------------------------------------------------------------- measure
+
+
+def measure(
+    case: Case,
+    implementations: dict[str, Build],
+    rounds: int = 7,
+    threads: int | None = None,
+    device: str = "cpu",
+    compile_limit: float = 60.0,
+    unchecked: Iterable[str] = (),
+) -> list[Result]:
+    """Run one case in every way, each compared with torch.nn first, then all in turn for so many rounds.
+
+    Args:
+        case: the layer and the work.
+        implementations: by name, as `implementations.IMPLEMENTATIONS`; torch.nn is timed in any case.
+        rounds: how often all are timed, one after the other. A round of one is at least 10 ms long.
+        threads: of torch, the number that is set if None.
+        device: where.
+        compile_limit: seconds after which an implementation that is not ready is skipped, for it compiles.
+        unchecked: names of those that compute something else than torch.nn, and are timed nevertheless.
+
+    An implementation whose outputs or gradients differ from torch.nn's beyond the tolerance rule gets no times, and one
+    that cannot be run here none either; `skipped` says why.
+    """
+    threads = threads or torch.get_num_threads()
+    theirs = case.theirs(device)
+    x = torch.randn(case.T, case.B, case.I, device=device)
+    upstream = torch.randn(case.T, case.B, case.H, device=device)
+    results = {name: Result(case, name) for name in (THEIRS, *implementations)}
+    timers: dict[str, tuple[Timer, int]] = {}
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for name, result in results.items():
+            try:
+                build = implementations.get(name, lambda layer: layer)
+                with time_limit(compile_limit):
+                    run = _ready(case, build, theirs, x, upstream, checked=name != THEIRS and name not in unchecked)
+                timers[name] = _timer(run, threads)
+                result.memory = peak_memory(run, device) if case.training else None
+            except Unavailable as reason:
+                result.skipped = str(reason)
+        gemms = _timer(_products(case.work.products, device), threads)
+        for _ in range(rounds):
+            times = {name: timer.timeit(number).mean for name, (timer, number) in timers.items()}
+            products = gemms[0].timeit(gemms[1]).mean
+            for name, seconds in times.items():
+                results[name].times.append(seconds)
+                results[name].ratios.append(times[THEIRS] / seconds)
+                results[name].gemm_shares.append(products / seconds)
+    finally:
+        torch.set_num_threads(before)
+    return list(results.values())
+
+
+def _ready(
+    case: Case, build: Build, theirs: nn.RNNBase, x: Tensor, upstream: Tensor, checked: bool
+) -> Callable[[], None]:
+    """One call of the work, of an implementation that has been compared and run."""
+    module = build(theirs)
+    if checked:
+        report = _parity(module, theirs, x)
+        if not report:
+            raise Unavailable(f"differs from {THEIRS if _is_twin(module) else 'autograd'}: {report.failed[0]}")
+    run = _training(module, x, upstream) if case.training else _inference(module, x)
+    run()
+    run()
+    return run
+
+
+def _is_twin(module: Any) -> bool:
+    return not (type(module) is RecurrentLayer and module.cell.name not in BUILT_IN)
+
+
+def _parity(module: Any, theirs: nn.RNNBase, x: Tensor) -> Report:
+    """With torch.nn; a cell of one's own with autograd, walking through its update."""
+    if _is_twin(module):
+        wrapped = module if isinstance(module, nn.Module) else _AsModule(module)
+        return compare(
+            wrapped, theirs, x, parameters=isinstance(module, nn.Module) and _names(module) == _names(theirs)
+        )
+    cell = Cell(module.cell.name, module.cell.gates, module.cell.update, None, module.cell.split)
+    walked = RecurrentLayer(cell, module.input_size, module.hidden_size, module.num_layers).to(x)
+    walked.load_state_dict(module.state_dict())
+    return compare(module, walked, x)
+
+
+class _AsModule(nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, hx: Any = None) -> Any:
+        return self.function(x)
+
+
+def _names(module: nn.Module) -> set[str]:
+    return {name for name, _ in module.named_parameters()}
+
+
+def _inference(module: Callable[..., Any], x: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        with torch.no_grad():
+            module(x)
+
+    return run
+
+
+def _training(module: Any, x: Tensor, upstream: Tensor) -> Callable[[], None]:
+    parameters = list(module.parameters())
+
+    def run() -> None:
+        output, _ = module(x)
+        output.backward(upstream)
+        for parameter in parameters:
+            parameter.grad = None
+
+    return run
+
+
+def _timer(run: Callable[[], None], threads: int) -> tuple[Timer, int]:
+    """A timer that has warmed up, and how many calls make a round."""
+    timer = Timer("run()", globals={"run": run}, num_threads=threads)
+    once = timer.timeit(1).mean
+    return timer, max(1, min(1000, round(_LEAST_TIME / once)))
+
+
+def _products(products: Sequence[Product], device: str) -> Callable[[], None]:
+    """All products of a call and nothing else, each by the library that is faster at it."""
+    fastest = []
+    for p in products:
+        x, W = torch.randn(p.rows, p.inner, device=device), torch.randn(p.columns, p.inner, device=device)
+        candidates: list[Callable[[], Any]] = [lambda x=x, W=W: torch.mm(x, W.T)]  # type: ignore[misc]
+        if device == "cpu" and torch.backends.mkldnn.is_available():
+            packed = torch.ops.mkldnn._reorder_linear_weight(W, p.rows)
+            candidates.append(
+                lambda x=x, packed=packed: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")  # type: ignore[misc]
+            )
+        seconds = [Timer("f()", globals={"f": f}, num_threads=torch.get_num_threads()) for f in candidates]
+        best = min(range(len(candidates)), key=lambda k: min(seconds[k].timeit(1).mean for _ in range(5)))
+        fastest.append((p.times, candidates[best]))
+
+    def run() -> None:
+        for times, product in fastest:
+            for _ in range(times):
+                product()
+
+    return run
+
+
+def peak_memory(run: Callable[[], None], device: str = "cpu") -> int:
+    """The most bytes that are allocated at once by torch while `run` runs, beside what was there before."""
+    if device != "cpu":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    from torch.profiler import ProfilerActivity, profile
+
+    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        run()
+    events = profiled.profiler.kineto_results.events()
+    allocations = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    now = most = 0
+    for _, count in allocations:
+        now += count
+        most = max(most, now)
+    return most
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on the error stream: some builds of torch's profiler write there that they start and stop."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+# ----------------------------------------------------------------------------------------------------- records
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """What ran: processor, system, versions, flags."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "scratchrnn": __version__,
+        "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
+        "oneDNN": torch.backends.mkldnn.is_available(),
+        "MKL": torch.backends.mkl.is_available(),
+        "cuDNN": torch.backends.cudnn.version() if device != "cpu" else None,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def to_dict(result: Result) -> dict[str, Any]:
+    """For JSON."""
+    return asdict(result.case) | {k: v for k, v in asdict(result).items() if k != "case"}
+
+
+def from_dict(row: dict[str, Any]) -> Result:
+    """The reverse of `to_dict`."""
+    sizes = Case.__dataclass_fields__
+    rest = {k: v for k, v in row.items() if k not in sizes}
+    return Result(Case(**{k: row[k] for k in sizes}), **rest)
+
+
+def geometric_means(results: Iterable[Result]) -> dict[tuple[str, str, bool, str], float]:
+    """The geometric mean of the ratios of each cell, implementation, work and group of shapes."""
+    ratios: dict[tuple[str, str, bool, str], list[float]] = {}
+    for r in results:
+        if r.times and r.implementation != THEIRS:
+            ratios.setdefault((r.case.cell, r.implementation, r.case.training, r.case.group), []).append(r.ratio)
+    return {key: statistics.geometric_mean(values) for key, values in ratios.items()}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One implementation in one case, in two recordings."""
+
+    case: Case
+    implementation: str
+    before: float
+    after: float
+    noise: float
+    """The larger of the two spreads."""
+
+    @property
+    def ratio(self) -> float:
+        """Above 1 is faster."""
+        return self.before / self.after
+
+    @property
+    def beyond_noise(self) -> bool:
+        return abs(self.ratio - 1) > max(self.noise, 0.02)
+
+
+def changes(before: Iterable[Result], after: Iterable[Result]) -> list[Change]:
+    """What both recordings have, in the order of the second."""
+    old = {(r.case, r.implementation): r for r in before if r.times}
+    pairs = [(old[r.case, r.implementation], r) for r in after if r.times and (r.case, r.implementation) in old]
+    return [Change(b.case, b.implementation, a.time, b.time, max(a.spread, b.spread)) for a, b in pairs]

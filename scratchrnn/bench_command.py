@@ -1,0 +1,265 @@
+"""`scratchrnn bench`: its arguments, and how its results are shown and kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from . import bench
+from .bench import Change, Result
+from .implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
+
+_USUAL = (OURS, "cell loop")
+_NAME = "subject"
+
+
+def add_parser(commands: Any) -> None:
+    """The subcommand and its arguments."""
+    what = "time cells and layers against torch.nn, after comparing them"
+    command = commands.add_parser(
+        "bench",
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}: all implementations in turn, in one process; medians, spreads, and "
+        "ratios to torch.nn in the same round. Run it alone on the machine.",
+        epilog="Exit status: 0 done, 1 the subject differs from torch.nn, 2 bad usage, 130 interrupted (what was "
+        "measured is shown and kept).",
+    )
+    add = command.add_argument
+    add("--suite", metavar="NAME", default="quick", help=f"{', '.join(bench.suites())}, or a table; default: quick")
+    add("--full", action="store_true", help="also the cases that take more than 40 GFLOP a call")
+    add("--subject", metavar="MODULE:NAME", help="a Cell of your own, or a class called as torch.nn's layers")
+    add("--against", metavar="CELL", help="with --subject: run the cases of this cell; default: LSTM")
+    add("--unchecked", action="store_true", help="with --subject: time it though it computes something else")
+    names = ", ".join(name for name in IMPLEMENTATIONS if name != THEIRS)
+    add(
+        "--implementations", metavar="LIST", help=f"separated by ';', or all; default: {'; '.join(_USUAL)}; of: {names}"
+    )
+    add("--rounds", type=int, default=7, help="how often each is timed; default: 7")
+    add("--threads", type=int, help=f"of torch; default: {torch.get_num_threads()}")
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    add("--compile-limit", metavar="SECONDS", type=float, default=60.0, help="for each to get ready; default: 60")
+    add("--json", metavar="FILE", help="write all times there, with machine and versions")
+    add("--markdown", action="store_true", help="print the table as Markdown")
+    add("--plot", metavar="FILE", help="draw ratio against size there (.png, .svg, .pdf)")
+    add("--compare", nargs=2, metavar=("A", "B"), help="show what got faster or slower from one --json file to another")
+    add("--show", metavar="FILE", help="show the results in a --json file, and measure nothing")
+
+
+def run(options: argparse.Namespace, console: Any) -> int:
+    """Run the subcommand and return its exit status."""
+    if options.compare:
+        before, after = options.compare
+        return _compare(before, after, console)
+    if options.show:
+        _show(_read(options.show), options, console)
+        return 0
+    _check(options)
+    ways = _implementations(options)
+    cases, left_out = bench.load_suite(options.suite, options.full)
+    if options.subject:
+        cases = [case for case in cases if case.cell == (options.against or "LSTM")]
+    if not cases:
+        raise ValueError(f"suite {options.suite!r} has no case for this")
+    threads = options.threads or torch.get_num_threads()
+    console.print(f"{bench.machine(options.device)['processor']}, torch {torch.__version__}, {_threads(threads)}")
+    if left_out:
+        console.print(f"{left_out} cases of more than 40 GFLOP left out: --full runs them")
+    results: list[Result] = []
+    interrupted = False
+    with _progress(console, len(cases)) as progress:
+        task = progress.add_task("", total=len(cases))
+        for case in cases:
+            progress.update(task, description=case.title)
+            try:
+                results += bench.measure(
+                    case,
+                    ways,
+                    options.rounds,
+                    threads,
+                    options.device,
+                    options.compile_limit,
+                    unchecked=[_NAME] if options.unchecked else [],
+                )
+            except KeyboardInterrupt:
+                interrupted = True
+                break
+            progress.advance(task)
+    if options.json:
+        _write(options, threads, results)
+    _show(results, options, console)
+    if interrupted:
+        console.print("interrupted: what was measured until then is above")
+        return 130
+    return int(any(r.implementation == _NAME and (r.skipped or "").startswith("differs") for r in results))
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name, least in (("rounds", 1), ("threads", 1), ("compile_limit", 0.0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} should be at least {least}, got {value}")
+    if not options.subject and (options.unchecked or options.against):
+        raise ValueError("--unchecked and --against are for a --subject")
+    if options.against and options.against not in bench._KINDS:
+        raise ValueError(f"--against should be one of {', '.join(bench._KINDS)}, got {options.against!r}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: this torch finds no CUDA device")
+    if options.plot:
+        _plotting()
+
+
+def _implementations(options: argparse.Namespace) -> dict[str, Any]:
+    named = [n.strip() for n in options.implementations.split(";")] if options.implementations else [*_USUAL]
+    if named == ["all"]:
+        named = [name for name in IMPLEMENTATIONS if name != THEIRS]
+    unknown = [name for name in named if name not in IMPLEMENTATIONS]
+    if unknown:
+        raise ValueError(f"--implementations should be of {'; '.join(IMPLEMENTATIONS)}; got {'; '.join(unknown)}")
+    ways = {name: IMPLEMENTATIONS[name] for name in named if name != THEIRS}
+    return {_NAME: subject(options.subject), **ways} if options.subject else ways
+
+
+def _threads(threads: int) -> str:
+    return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
+# ------------------------------------------------------------------------------------------------------- keep
+
+
+def _write(options: argparse.Namespace, threads: int, results: Iterable[Result]) -> None:
+    content = {
+        "machine": bench.machine(options.device),
+        "threads": threads,
+        "suite": options.suite,
+        "rounds": options.rounds,
+        "results": [bench.to_dict(r) for r in results],
+    }
+    with open(options.json, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
+def _read(path: str) -> list[Result]:
+    with open(path, encoding="utf-8") as file:
+        try:
+            return [bench.from_dict(row) for row in json.load(file)["results"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no file that --json has written: {error!r}") from None
+
+
+# ------------------------------------------------------------------------------------------------------- show
+
+
+def _progress(console: Any, total: int) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) -> None:
+    cases = {case: [r for r in results if r.case == case] for case in dict.fromkeys(r.case for r in results)}
+    if options.markdown:
+        rows = [["case", "implementation", *_HEADINGS]]
+        rows += [[case.title, r.implementation, *_cells(r)] for case, found in cases.items() for r in found]
+        print("\n".join([*_markdown(rows), "", *_markdown(_summary(results))]))
+    else:
+        for case, found in cases.items():
+            console.print(f"[bold]{case.title}[/]")
+            console.print(
+                _table([["", *_HEADINGS], *([f"  {r.implementation}", *_cells(r)] for r in found)], widths=_WIDTHS)
+            )
+        console.print()
+        console.print(_table(_summary(results)))
+    for r in results:
+        if r.skipped and (r.skipped.startswith("differs") or r.implementation == _NAME):
+            console.print(f"{r.case.title}, {r.implementation}: {r.skipped}", markup=False)
+    if options.plot:
+        _plotting().figure(results).savefig(options.plot, dpi=150)
+
+
+_HEADINGS = ("ms", "spread", "ratio", "GFLOP/s", "of GEMMs", "peak MiB")
+_WIDTHS = (24, 10, 10, 7, 8, 8, 8)
+
+
+def _table(rows: Sequence[Sequence[str]], widths: Sequence[int | None] = ()) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for k, heading in enumerate(rows[0]):
+        width = widths[k] if widths else None
+        table.add_column(heading, justify="right" if k else "left", min_width=width, no_wrap=k == 0)
+    for row in rows[1:]:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    head, *rest = rows
+    filled = [[*row, *[""] * (len(head) - len(row))] for row in rest]
+    return [_line(head), "|---|" + "---:|" * (len(head) - 1), *map(_line, filled)]
+
+
+def _line(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+def _cells(result: Result) -> list[str]:
+    if not result.times:
+        reason = result.skipped or ""
+        return ["differs" if reason.startswith("differs") else reason if len(reason) < 50 else reason[:49] + "…"]
+    noisy = " noisy" if result.noisy else ""
+    memory = "" if result.memory is None else f"{result.memory / 2**20:.1f}"
+    return [
+        f"{result.time * 1e3:.3f}",
+        f"{result.spread:.0%}{noisy}",
+        f"{result.ratio:.2f}x",
+        f"{result.flops_per_second / 1e9:.1f}",
+        f"{result.gemm_share:.2f}",
+        memory,
+    ]
+
+
+def _summary(results: Sequence[Result]) -> list[list[str]]:
+    """Geometric means of the ratios, a row for each cell and implementation, a column for each work and group."""
+    means = bench.geometric_means(results)
+    columns = sorted(dict.fromkeys((training, group) for _, _, training, group in means), key=lambda c: c[0])
+    titles = [f"{'training' if training else 'inference'} {group}" for training, group in columns]
+    rows = [["geometric mean of the ratios", *titles]]
+    for cell, name in dict.fromkeys((cell, name) for cell, name, _, _ in means):
+        values = [means.get((cell, name, *column)) for column in columns]
+        rows.append([f"{cell}: {name}", *("" if v is None else f"{v:.2f}" for v in values)])
+    return rows
+
+
+def _compare(first: str, second: str, console: Any) -> int:
+    changes = bench.changes(_read(first), _read(second))
+    if not changes:
+        raise ValueError(f"{first} and {second} have no case in common")
+    moved = sorted((c for c in changes if c.beyond_noise), key=lambda c: c.ratio)
+    for change in moved:
+        console.print(_change(change), markup=False)
+    middle = statistics.geometric_mean(c.ratio for c in changes)
+    console.print(f"{len(moved)} of {len(changes)} beyond the noise; all together {middle:.2f}x as fast", markup=False)
+    return 0
+
+
+def _change(change: Change) -> str:
+    how = "faster" if change.ratio > 1 else "slower"
+    times = f"{change.before * 1e3:.3f} -> {change.after * 1e3:.3f} ms"
+    factor = max(change.ratio, 1 / change.ratio)
+    return f"{how} {factor:5.2f}x  {times:26} noise {change.noise:4.0%}  {change.case.title}, {change.implementation}"
+
+
+def _plotting() -> Any:
+    try:
+        from . import bench_plot
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--plot needs matplotlib: pip install 'scratchrnn[plot]' ({error})") from None
+    return bench_plot

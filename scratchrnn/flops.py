@@ -1,0 +1,104 @@
+"""How much work a recurrent layer is: floating-point operations and bytes, counted from its shapes."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .cell import Cell
+
+
+class Product(NamedTuple):
+    """`times` matrix products [rows, inner] x [inner, columns]."""
+
+    times: int
+    rows: int
+    inner: int
+    columns: int
+
+    @property
+    def flops(self) -> int:
+        """A multiplication and an addition for each pair: 2 * rows * inner * columns, `times` over."""
+        return 2 * self.times * self.rows * self.inner * self.columns
+
+
+class Work(NamedTuple):
+    """What one call does."""
+
+    products: tuple[Product, ...]
+    elementwise: int
+    """Operations beside the products: one for each arithmetic operation or nonlinearity of a unit."""
+    bytes: int
+    """The least that has to be moved: parameters, input, states and output, each read or written once."""
+
+    @property
+    def flops(self) -> int:
+        return sum(p.flops for p in self.products) + self.elementwise
+
+
+def work(
+    cell: Cell,
+    layers: int,
+    T: int,
+    B: int,
+    I: int,  # noqa: E741 - input_size
+    H: int,
+    training: bool = False,
+    itemsize: int = 4,
+) -> Work:
+    """The work of one call of a layer of `cell`, and in training of the gradients of its parameters too.
+
+    With G gates, for each layer with input width K (I, then H):
+
+        forward    W_ih x: 2 T B K G H    W_hh h: 2 T B H G H
+        backward   W_hh^T dpre: as W_hh h    dW_ih, dW_hh: as W_ih x, W_hh h    W_ih^T dpre: as W_ih x, but for layer 0
+
+    The input of layer 0 gets no gradient. One direction, no projection. Elementwise are the additions of the biases and
+    of the halves, and the operations of `update`, in training of `adjoint` and of the sums of gradients: as many as the
+    cell's functions do, counted by running them.
+    """
+    GH = len(cell.gates) * H
+    products: list[Product] = []
+    parameters = 0
+    for k in range(layers):
+        K = I if k == 0 else H
+        products += [Product(1, T * B, K, GH), Product(T, B, H, GH)]
+        if training:
+            products += [Product(T, B, GH, H), Product(1, GH, T * B, K), Product(1, GH, T * B, H)]
+            products += [Product(1, T * B, GH, K)] if k else []
+        parameters += GH * (K + H + 2)
+    forward, backward = _of_a_unit(cell)
+    elementwise = layers * T * B * H * (forward + (backward if training else 0))
+    states = 2 * layers * len(cell.states) * B * H
+    moved = parameters + T * B * (I + H) + states
+    if training:  # the gradient of the output comes in, those of the parameters go out
+        moved += parameters + T * B * H
+    return Work(tuple(products), elementwise, moved * itemsize)
+
+
+def _of_a_unit(cell: Cell) -> tuple[int, int]:
+    """Elementwise operations of one unit in one step, forward and backward."""
+    one = [torch.zeros(1, 1) for _ in (*cell.pre_activations, *cell.states)]
+    with torch.no_grad(), _Counting() as forward:
+        _, tape = cell.update(*one)
+    sums = 3 * len(cell.gates) - len(cell.split)  # W x + b + W h + b: three additions, two where they stay apart
+    if cell.adjoint is None:
+        return forward.count + sums, 0
+    with torch.no_grad(), _Counting() as backward:
+        _, d_prev = cell.adjoint(tape, *one[len(cell.pre_activations) :])
+    direct = d_prev[0] is not None
+    return forward.count + sums, backward.count + 1 + direct + len(cell.pre_activations)  # dh's parts; d bias
+
+
+class _Counting(TorchDispatchMode):
+    """Counts the operations that compute something."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.pointwise in func.tags:
+            self.count += 1
+        return result

@@ -1,0 +1,223 @@
+"""The ways to run one recurrent layer that the benchmark times against each other."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .cell import Cell
+from .cells import BUILT_IN
+from .convert import from_torch
+from .recurrent import RecurrentLayer
+
+Build = Callable[[nn.RNNBase], Callable[..., Any]]
+
+_CELL_MODULES = {"RNN_TANH": nn.RNNCell, "RNN_RELU": nn.RNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
+
+
+class Unavailable(Exception):  # noqa: N818 - no error, a reason
+    """This implementation cannot be run here, and why."""
+
+
+class _Loop(nn.Module):
+    """A loop over time in Python, with the parameters of `theirs` under their names."""
+
+    def __init__(self, theirs: nn.RNNBase) -> None:
+        super().__init__()
+        for name, parameter in theirs.named_parameters():
+            self.register_parameter(name, nn.Parameter(parameter.detach().clone()))
+        self.cell, self.layers, self.width = BUILT_IN[theirs.mode], theirs.num_layers, theirs.hidden_size
+
+    def step(self, k: int, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        last = []
+        for k in range(self.layers):
+            state = tuple(x.new_zeros(x.shape[1], self.width) for _ in self.cell.states)
+            emitted = []
+            for x_t in x.unbind(0):
+                state = self.step(k, x_t, state)
+                emitted.append(state[0])
+            x = torch.stack(emitted)
+            last.append(state)
+        states = tuple(torch.stack(s) for s in zip(*last, strict=True))
+        return x, states if len(states) > 1 else states[0]
+
+
+class PythonLoop(_Loop):
+    """Both products and the cell's `update` at each step, under autograd: what one writes first."""
+
+    def step(self, k: int, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        cell, w = self.cell, self._parameters
+        input_side = nn.functional.linear(x, w[f"weight_ih_l{k}"], w[f"bias_ih_l{k}"]).chunk(len(cell.gates), 1)  # type: ignore[arg-type]
+        hidden_side = nn.functional.linear(state[0], w[f"weight_hh_l{k}"], w[f"bias_hh_l{k}"]).chunk(len(cell.gates), 1)  # type: ignore[arg-type]
+        pre_activations: list[Tensor] = []
+        for gate, from_x, from_h in zip(cell.gates, input_side, hidden_side, strict=True):
+            pre_activations += [from_x, from_h] if gate in cell.split else [from_x + from_h]
+        return cell.update(*pre_activations, *state)[0]
+
+
+class CellLoop(_Loop):
+    """torch.nn's own cell at each step."""
+
+    def __init__(self, theirs: nn.RNNBase) -> None:
+        super().__init__(theirs)
+        kind = _CELL_MODULES[theirs.mode]
+        options = {"nonlinearity": theirs.nonlinearity} if kind is nn.RNNCell else {}
+        self.cells = []  # a plain list: the parameters are registered already
+        for k in range(self.layers):
+            cell = kind(theirs.input_size if k == 0 else self.width, self.width, **options)
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                setattr(cell, name, getattr(self, f"{name}_l{k}"))
+            self.cells.append(cell)
+
+    def step(self, k: int, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        after = self.cells[k](x, state if len(state) > 1 else state[0])
+        return after if len(state) > 1 else (after,)
+
+
+class _WithFlags(nn.Module):
+    """torch.nn's layer with one of torch's libraries switched off."""
+
+    def __init__(self, theirs: nn.RNNBase, flags: Callable[[], Any]) -> None:
+        super().__init__()
+        for name, parameter in theirs.named_parameters():
+            self.register_parameter(name, parameter)
+        self.layer, self.flags = [theirs], flags
+
+    def forward(self, x: Tensor, hx: Any = None) -> Any:
+        with self.flags():
+            return self.layer[0](x, hx)
+
+
+def _without_onednn(theirs: nn.RNNBase) -> nn.Module:
+    _expect(theirs, "cpu", "oneDNN is the CPU's")
+    if not isinstance(theirs, nn.LSTM):
+        raise Unavailable("torch.nn runs this cell without oneDNN anyway")
+    return _WithFlags(theirs, lambda: torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
+
+
+def _without_cudnn(theirs: nn.RNNBase) -> nn.Module:
+    _expect(theirs, "cuda", "cuDNN needs CUDA")
+    return _WithFlags(theirs, lambda: torch.backends.cudnn.flags(enabled=False))
+
+
+def _in_a_cuda_graph(theirs: nn.RNNBase) -> Callable[..., Any]:
+    _expect(theirs, "cuda", "CUDA graphs need CUDA")
+    layer = from_torch(theirs)
+    graphed: dict[torch.Size, Any] = {}
+
+    def run(x: Tensor) -> Any:
+        if x.shape not in graphed:
+            graphed[x.shape] = torch.cuda.make_graphed_callables(layer, (torch.zeros_like(x),))
+        return graphed[x.shape](x)
+
+    run.parameters = layer.parameters  # type: ignore[attr-defined]
+    return run
+
+
+def _compiled(theirs: nn.RNNBase) -> Any:
+    layer = from_torch(theirs)
+    assert isinstance(layer, RecurrentLayer)
+    return layer.compile_cell()
+
+
+def _expect(theirs: nn.RNNBase, device: str, reason: str) -> None:
+    if theirs.weight_hh_l0.device.type != device:
+        raise Unavailable(reason)
+
+
+OURS, OURS_COMPILED, THEIRS = "scratchrnn", "scratchrnn, compiled", "torch.nn"
+IMPLEMENTATIONS: dict[str, Build] = {
+    THEIRS: lambda theirs: theirs,
+    OURS: from_torch,
+    OURS_COMPILED: _compiled,
+    "torch.nn, no oneDNN": _without_onednn,
+    "torch.nn, no cuDNN": _without_cudnn,
+    "scratchrnn, CUDA graph": _in_a_cuda_graph,
+    "cell loop": CellLoop,
+    "Python loop": PythonLoop,
+    "Python loop, compiled": lambda theirs: torch.compile(PythonLoop(theirs)),
+}
+"""By name: each makes a callable `(x) -> (output, state)` with the given layer's weights, or raises Unavailable."""
+
+
+def subject(path: str) -> Build:
+    """The implementation at `my.module:Name`: a `Cell`, or a class called and built as torch.nn's layers are.
+
+    The module is looked for in the working directory too. A class is made as `Name(input_size, hidden_size,
+    num_layers)` and gets torch.nn's weights by `load_state_dict`.
+
+    Raises:
+        ValueError: the path is not of that form, or leads nowhere, or to something else.
+    """
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise ValueError(f"subject should be of the form my.module:MyLSTM, got {path!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"subject {path!r} cannot be imported: {error}") from error
+    if isinstance(found, Cell):
+        return lambda theirs: _layer_of(found, theirs)
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return lambda theirs: _module_of(found, theirs)
+    raise ValueError(f"subject {path!r} should be a scratchrnn.Cell or a class of torch.nn.Module, got {found!r}")
+
+
+def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:
+    like = theirs.weight_hh_l0
+    sizes = theirs.input_size, theirs.hidden_size, theirs.num_layers
+    return RecurrentLayer(cell, *sizes, device=like.device, dtype=like.dtype)
+
+
+def _module_of(kind: type[nn.Module], theirs: nn.RNNBase) -> nn.Module:
+    like = next(theirs.parameters())
+    made = kind(theirs.input_size, theirs.hidden_size, theirs.num_layers).to(like.device, like.dtype)
+    try:
+        made.load_state_dict(theirs.state_dict())
+    except RuntimeError as error:
+        raise Unavailable(f"its parameters are not torch.nn's: {' '.join(str(error).split())}") from error
+    return made
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise Unavailable in the block after so many seconds, where the platform has alarms: it may be compiling."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: Any) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except BaseException as error:
+        late: BaseException | None = error
+        while late is not None and not isinstance(late, _Late):
+            late = late.__cause__ or late.__context__
+        if late is None:
+            raise
+        raise Unavailable(f"not ready to run within {seconds:g} s") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class _Late(BaseException):
+    pass
