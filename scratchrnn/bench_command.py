@@ -230,7 +230,7 @@ def _summary(results: Sequence[Result]) -> list[list[str]]:
     """Geometric means of the ratios, a row for each cell and implementation, a column for each work and group."""
     means = bench.geometric_means(results)
     columns = sorted(dict.fromkeys((training, group) for _, _, training, group in means), key=lambda c: c[0])
-    titles = [f"{'training' if training else 'inference'} {group}" for training, group in columns]
+    titles = [f"{'train' if training else 'infer'} {group}" for training, group in columns]
     rows = [["geometric mean of the ratios", *titles]]
     for cell, name in dict.fromkeys((cell, name) for cell, name, _, _ in means):
         values = [means.get((cell, name, *column)) for column in columns]

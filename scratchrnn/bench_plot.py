@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from .bench import Case, Result
 from .implementations import THEIRS
@@ -21,9 +22,10 @@ def figure(results: Sequence[Result]) -> Figure:
     lines = {size: found for size in ("T", "B", "H") if (found := _series(timed, size))}
     rows, columns = 1 + bool(lines), max(len(cells), len(lines), 1)
     made = Figure(figsize=(4.2 * columns, 3.8 * rows), layout="constrained")
-    axes = made.subplots(rows, columns, squeeze=False)
+    axes = made.subplots(rows, columns, squeeze=False, sharey="row")
     for ax in axes.flat:
         ax.set_visible(False)
+        ax.tick_params(labelleft=True)
     names = [n for n in dict.fromkeys(r.implementation for r in timed) if n != THEIRS]
     groups = list(dict.fromkeys(r.case.group for r in timed))
     colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate([*names, THEIRS])}
@@ -60,9 +62,9 @@ def _ratios(ax: Any, results: Sequence[Result], colours: dict[str, str], groups:
                 )
     ax.axhline(1, color="0.3", linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel="FLOP of one call", ylabel="times as fast as torch.nn")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter("{x:g}")
-    ax.tick_params(which="both", labelsize=8)
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.grid(alpha=0.3)
 
 

@@ -396,7 +396,7 @@ def test_markdown_is_a_table(few: None, run: Run) -> None:
     assert lines[0] == "| case | implementation | ms | spread | ratio | GFLOP/s | of GEMMs | peak MiB |"
     assert lines[1] == "|---|---:|---:|---:|---:|---:|---:|---:|"
     assert len({line.count("|") for line in lines[: 2 + 9]}) == 1
-    assert lines[11].startswith("| geometric mean of the ratios | inference small | training small |")
+    assert lines[11].startswith("| geometric mean of the ratios | infer small | train small |")
 
 
 def test_an_interruption_keeps_what_was_measured(
