@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 from . import __version__
 from .cell import Cell
@@ -24,7 +23,9 @@ from .implementations import THEIRS, Build, Unavailable, time_limit
 from .parity import Report, compare
 from .recurrent import RecurrentLayer
 
-GEMMS = "GEMMs alone"
+if TYPE_CHECKING:
+    from torch.utils.benchmark import Timer
+
 NOISY = 0.1
 """A measurement is noisy if its interquartile range is above this share of its median."""
 _LEAST_TIME = 0.01  # seconds of one round of one implementation: shorter calls are repeated
@@ -278,6 +279,8 @@ def _training(module: Any, x: Tensor, upstream: Tensor) -> Callable[[], None]:
 
 def _timer(run: Callable[[], None], threads: int) -> tuple[Timer, int]:
     """A timer that has warmed up, and how many calls make a round."""
+    from torch.utils.benchmark import Timer  # not before it is needed: on a CUDA build it looks for a compiler
+
     timer = Timer("run()", globals={"run": run}, num_threads=threads)
     once = timer.timeit(1).mean
     return timer, max(1, min(1000, round(_LEAST_TIME / once)))
@@ -294,9 +297,9 @@ def _products(products: Sequence[Product], device: str) -> Callable[[], None]:
             candidates.append(
                 lambda x=x, packed=packed: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")  # type: ignore[misc]
             )
-        seconds = [Timer("f()", globals={"f": f}, num_threads=torch.get_num_threads()) for f in candidates]
-        best = min(range(len(candidates)), key=lambda k: min(seconds[k].timeit(1).mean for _ in range(5)))
-        fastest.append((p.times, candidates[best]))
+        timers = [_timer(candidate, torch.get_num_threads())[0] for candidate in candidates]
+        seconds = [min(timer.timeit(1).mean for _ in range(5)) for timer in timers]
+        fastest.append((p.times, candidates[seconds.index(min(seconds))]))
 
     def run() -> None:
         for times, product in fastest:
