@@ -104,7 +104,17 @@ def _without_onednn(theirs: nn.RNNBase) -> nn.Module:
     _expect(theirs, "cpu", "oneDNN is the CPU's")
     if not isinstance(theirs, nn.LSTM):
         raise Unavailable("torch.nn runs this cell without oneDNN anyway")
-    return _WithFlags(theirs, lambda: torch.backends.mkldnn.flags(enabled=False, allow_tf32=None))
+    return _WithFlags(theirs, _onednn_off)
+
+
+@contextmanager
+def _onednn_off() -> Iterator[None]:
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)  # torch.backends.mkldnn.flags sets TF32 too, and warns of that
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def _without_cudnn(theirs: nn.RNNBase) -> nn.Module:

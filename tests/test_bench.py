@@ -83,7 +83,6 @@ def test_what_cannot_run_here_says_why() -> None:
     assert all(not r.times for r in results[1:])
 
 
-@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN:UserWarning")
 def test_torch_nn_without_onednn_takes_another_road(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = nn.LSTM(4, 5)
     layer: Any = IMPLEMENTATIONS["torch.nn, no oneDNN"](theirs)
