@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .cell import Cell
+from .compiled import Native
 from .forward import History, Inputs, Setting, State, columns, move, replay, windows
-from .kernels import Native
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
 _RUN = 64  # rows of one GEMM of a weight's gradient
@@ -89,15 +89,14 @@ def _through_time(
     d_rows = d_output.split(sizes) if d_output is not None else None
     d_emitted: list[Tensor] = [inputs.x] * len(sizes) if W_hr is not None else []  # each is replaced at its step
 
-    native = cell.kernels.backward(W_hh, max(sizes)) if cell.kernels else None
-    unprojected, tape = replay(cell, history) if native is None or W_hr is not None else ((history.pre,), None)
-    pull = _ByHand(setting, W_hh, history, tape) if native is None else _Compiled(native, setting, W_hh, history)
     batch = d_state[0].shape[0]
+    native = cell.compiled_steps.backward(W_hh, batch) if cell.compiled_steps else None
+    unprojected, tape = replay(cell, history) if native is None or W_hr is not None else ((history.pre,), None)
+    pull = _ByHand(setting, W_hh, history, tape) if native is None else _Compiled(native, setting, W_hh, history, batch)
     d_state = tuple(d.contiguous() for d in d_state)
     waiting = tuple(d[batch:] for d in d_state)
     for t in setting.order()[::-1]:
-        if d_state[0].shape[0] != sizes[t]:
-            d_state, waiting = move(d_state, waiting, sizes[t])
+        d_state, waiting = move(d_state, waiting, sizes[t])
         dh, *d_others = d_state
         if d_rows is not None:
             dh = dh + d_rows[t]
@@ -105,8 +104,7 @@ def _through_time(
             d_emitted[t] = dh
             dh = dh @ W_hr
         d_state = pull(t, (dh, *d_others))
-    if d_state[0].shape[0] != batch:
-        d_state, _ = move(d_state, waiting, batch)
+    d_state, _ = move(d_state, waiting, batch)
     return pull.d_pre, torch.cat(d_emitted) if W_hr is not None else None, unprojected[0], d_state
 
 
@@ -125,9 +123,9 @@ def _summed(product: Tensor, direct: Sequence[Tensor], states: int) -> State:
 class _Compiled:
     """By the compiled adjoint."""
 
-    def __init__(self, native: Native, setting: Setting, W_hh: Tensor, history: History) -> None:
+    def __init__(self, native: Native, setting: Setting, W_hh: Tensor, history: History, batch: int) -> None:
         self.native, self.W_hh, self.states = native, W_hh, len(setting.cell.states)
-        self.alone = max(setting.sizes) == 1
+        self.alone = batch == 1
         self.d_pre = torch.empty_like(history.pre)
         self.d_hidden = self.d_pre[:, windows(setting.cell, W_hh)[1]].split(setting.sizes)
         tensors = (history.pre, *history.state_prev, self.d_pre)

@@ -89,8 +89,8 @@ def run(options: argparse.Namespace, console: Any) -> int:
                 interrupted = True
                 break
             progress.advance(task)
-    if options.json:
-        _write(options, threads, results)
+            if options.json:
+                _write(options, threads, results)  # after each case: whatever ends this, what was measured is there
     _show(results, options, console)
     if interrupted:
         console.print("interrupted: what was measured until then is above")
@@ -176,9 +176,13 @@ def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) 
             )
         console.print()
         console.print(_table(_summary(results)))
+    skipped: dict[str, list[str]] = {}
     for r in results:
-        if r.skipped and (r.skipped.startswith("differs") or r.implementation == _NAME):
-            console.print(f"{r.case.title}, {r.implementation}: {r.skipped}", markup=False)
+        if r.skipped:
+            skipped.setdefault(f"{r.implementation}: {r.skipped}", []).append(r.case.title)
+    for reason, titles in skipped.items():
+        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+        console.print(f"skipped: {reason} ({titles[0]}{more})", markup=False)
     if options.plot:
         _plotting().figure(results).savefig(options.plot, dpi=150)
 
@@ -212,8 +216,7 @@ def _line(row: Sequence[str]) -> str:
 
 def _cells(result: Result) -> list[str]:
     if not result.times:
-        reason = result.skipped or ""
-        return ["differs" if reason.startswith("differs") else reason if len(reason) < 50 else reason[:49] + "…"]
+        return ["differs" if (result.skipped or "").startswith("differs") else "skipped"]
     noisy = " noisy" if result.noisy else ""
     memory = "" if result.memory is None else f"{result.memory / 2**20:.1f}"
     return [

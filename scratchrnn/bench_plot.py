@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from .bench import Case, Result
+from .bench import Result
 from .implementations import THEIRS
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito: for every eye
@@ -35,11 +36,21 @@ def figure(results: Sequence[Result]) -> Figure:
     if lines:
         for ax, (size, series) in zip(axes[1], lines.items(), strict=False):
             _times(ax, size, series, colours)
-    handles: dict[str, Any] = {}
-    for ax in axes.flat:
-        handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    made.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
+    made.legend(handles=_legend(colours, groups, lines), loc="outside lower center", ncols=4, fontsize=8)
     return made
+
+
+def _legend(colours: dict[str, str], groups: Sequence[str], lines: dict[str, Any]) -> list[Line2D]:
+    """Colours are implementations, markers groups of shapes, filled is training; below, line styles are cells."""
+
+    def mark(label: str, marker: str = "o", **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, label=label, **style)
+
+    shown = [mark(name, color=colour) for name, colour in colours.items() if name != THEIRS or lines]
+    shown += [mark(g, _MARKERS[k % len(_MARKERS)], color="0.4") for k, g in enumerate(groups)]
+    shown += [mark("inference", color="0.4", markerfacecolor="white"), mark("training", color="0.4")]
+    cells = dict.fromkeys(cell for series in lines.values() for cell, _, _ in series)
+    return shown + [Line2D([], [], color="0.4", linestyle=_style(cell), label=cell) for cell in cells]
 
 
 def _ratios(ax: Any, results: Sequence[Result], colours: dict[str, str], groups: list[str]) -> None:
@@ -58,10 +69,10 @@ def _ratios(ax: Any, results: Sequence[Result], colours: dict[str, str], groups:
                     markersize=5,
                     color=colour,
                     markerfacecolor=colour if training else "white",
-                    label=f"{name}, {group}, {'training' if training else 'inference'}" if chosen else None,
+                    label=f"{name}, {group}, {'training' if training else 'inference'}",
                 )
     ax.axhline(1, color="0.3", linewidth=1)
-    ax.set(xscale="log", yscale="log", xlabel="FLOP of one call", ylabel="times as fast as torch.nn")
+    ax.set(xscale="log", yscale="log", xlabel="FLOP of one call", ylabel="ratio to torch.nn")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
@@ -78,27 +89,17 @@ def _series(results: Sequence[Result], size: str) -> dict[tuple[str, str, str], 
     return {key: sorted(found, key=lambda r: getattr(r.case, size)) for key, found in along.items() if len(found) > 2}
 
 
-_STYLES = ("-", "--", ":", "-.")
+def _style(cell: str) -> Any:
+    return {"LSTM": "-", "GRU": "--", "RNN": ":"}.get(cell, "-.")
 
 
 def _times(ax: Any, size: str, series: dict[tuple[str, str, str], list[Result]], colours: dict[str, str]) -> None:
     ax.set_visible(True)
-    cells = list(dict.fromkeys(cell for cell, work, _ in series if work == "training"))
     for (cell, work, name), found in series.items():
         if work == "training":
-            x = [getattr(r.case, size) for r in found]
-            style = _STYLES[cells.index(cell) % len(_STYLES)]
-            ax.plot(
-                x, [r.time * 1e3 for r in found], style, color=colours[name], label=f"{cell}, {name}", linewidth=1.2
-            )
-    fixed = found_case(series)
-    ax.set(xscale="log", yscale="log", xlabel=f"{size} ({_others(fixed, size)})", ylabel="ms for one step of training")
+            x, y = [getattr(r.case, size) for r in found], [r.time * 1e3 for r in found]
+            ax.plot(x, y, _style(cell), color=colours[name], marker=".", linewidth=1.2, label=f"{cell}, {name}")
+    first = next(iter(series.values()))[0].case
+    fixed = ", ".join(f"{s}={getattr(first, s)}" for s in ("T", "B", "H") if s != size)
+    ax.set(xscale="log", yscale="log", xlabel=f"{size} ({fixed})", ylabel="ms of a step of training")
     ax.grid(alpha=0.3)
-
-
-def found_case(series: dict[tuple[str, str, str], list[Result]]) -> Case:
-    return next(iter(series.values()))[0].case
-
-
-def _others(case: Case, size: str) -> str:
-    return ", ".join(f"{s}={getattr(case, s)}" for s in ("T", "B", "H") if s != size)

@@ -1,8 +1,8 @@
 """A cell's equations compiled: one native function for a step forward and one for a step back, by PyTorch's compiler.
 
 What is compiled is the cell's own `update` and `adjoint`. The loop over time stays as it is and calls them at each
-step; the products with weights stay outside. The functions are made ahead of time (AOTInductor), for any number of
-rows, and kept on the disk, so that a cell, a width and a dtype are compiled once.
+step; the products with weights stay outside, but for one row alone, where W_hh h is part of the step. The functions are
+made ahead of time (AOTInductor), for any number of rows, and kept on the disk.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,8 @@ from torch.utils._pytree import tree_leaves
 
 from .cell import Cell
 from .forward import columns, windows
-from .kernels import Native
+
+Native = Callable[[list[Tensor]], list[Tensor]]
 
 _ROWS = 1024  # of the example: enough for the compiler to share the work among threads
 _SERIAL = 1 << 16  # entries of W_hh: with one row and no more than these, sharing costs more than it saves
@@ -30,14 +32,14 @@ _SERIAL = 1 << 16  # entries of W_hh: with one row and no more than these, shari
 
 def compiled(cell: Cell) -> Cell:
     """The same cell, with its steps compiled as they are needed."""
-    if cell.kernels is not None:
+    if cell.compiled_steps is not None:
         return cell
-    with_kernels = replace(cell)
-    object.__setattr__(with_kernels, "kernels", Kernels(cell))
-    return with_kernels
+    with_steps = replace(cell)
+    object.__setattr__(with_steps, "compiled_steps", CompiledSteps(cell))
+    return with_steps
 
 
-class Kernels:
+class CompiledSteps:
     """The compiled steps of one cell, each made when it is first asked for."""
 
     def __init__(self, cell: Cell) -> None:

@@ -147,18 +147,19 @@ def steps(
     cell, sizes = setting.cell, setting.sizes
     rows, bias, W_ih, W_hh, W_hr, state = inputs
     pre = _input_product(rows, W_ih, bias, windows(cell, W_hh)[1].start, functional)
-    advance = (_advance_functional if functional else _advance)(cell, pre, sizes, W_hh)
+    take = (
+        _advance_functional(cell, pre, sizes, W_hh) if functional else _advance(cell, pre, sizes, W_hh, len(state[0]))
+    )
 
     state = tuple(s.contiguous() for s in state)
     waiting = tuple(s[s.shape[0] :] for s in state)
     before: list[State] = []
     emitted: list[Tensor] = []
     for t in setting.order():
-        if state[0].shape[0] != sizes[t]:
-            state, waiting = move(state, waiting, sizes[t])
+        state, waiting = move(state, waiting, sizes[t])
         if keep:
             before.append(state)
-        state = advance(t, state)
+        state = take(t, state)
         if W_hr is not None:
             state = (state[0] @ W_hr.T, *state[1:])
         emitted.append(state[0])
@@ -171,18 +172,17 @@ def steps(
     return torch.cat(emitted), state, history
 
 
-def _advance(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor) -> Callable[[int, State], State]:
+def _advance(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor, batch: int) -> Callable[[int, State], State]:
     """One step: W_hh h is added to the pre-activations where they stand, and the cell's update taken."""
-    rows = max(sizes)
     steps = pre.split(sizes)
-    native = cell.kernels.forward(W_hh, rows) if cell.kernels else None
-    if native is not None and rows == 1:
+    native = cell.compiled_steps.forward(W_hh, batch) if cell.compiled_steps else None
+    if native is not None and batch == 1:
         with_product = native
         return lambda t, state: tuple(with_product([steps[t], *state, W_hh]))
 
     summed = pre[:, windows(cell, W_hh)[1]].split(sizes)
     W_hh_T = W_hh.T
-    product = gemm.multiplier(W_hh, rows, len(sizes))
+    product = gemm.multiplier(W_hh, batch, len(sizes))
     # Views of every gate at every step, made at once: a call each, not a call each step.
     blocks = [block.split(sizes) for block in pre.chunk(len(cell.pre_activations), 1)]
     pre_activations = list(zip(*(blocks[k] for k in columns(cell)), strict=True))
@@ -232,6 +232,8 @@ def _input_product(rows: Tensor, W_ih: Tensor, bias: Tensor | None, only_hidden:
 
 def move(moving: State, waiting: State, count: int) -> tuple[State, State]:
     """Let the first `count` rows move and the others wait."""
+    if moving[0].shape[0] == count:
+        return moving, waiting
     joined = [torch.cat(pair) for pair in zip(moving, waiting, strict=True)]
     return tuple(s[:count] for s in joined), tuple(s[count:] for s in joined)
 

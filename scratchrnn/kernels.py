@@ -16,7 +16,6 @@ from .cell import Cell
 from .cells import gru_update
 
 Step = Callable[..., tuple[Tensor, ...]]
-Native = Callable[[list[Tensor]], list[Tensor]]
 
 
 def _gru_step(r: Tensor, z: Tensor, n_x: Tensor, n_h: Tensor, h_prev: Tensor) -> tuple[Tensor]:

@@ -92,11 +92,11 @@ def test_a_copy_is_compiled_and_a_pickled_layer_is_not() -> None:
     assert fast is layer
     assert layer.cell == sr.cells.gru
     assert layer.cell is not sr.cells.gru
-    assert layer.cell.kernels is not None
+    assert layer.cell.compiled_steps is not None
     assert layer.compile_cell().cell is layer.cell
     assert copy.deepcopy(layer).cell is layer.cell
     assert pickle.loads(pickle.dumps(layer)).cell is sr.cells.gru
-    assert sr.cells.gru.kernels is None
+    assert sr.cells.gru.compiled_steps is None
 
 
 def test_the_meta_device_and_torch_compile_go_without() -> None:

@@ -6,6 +6,8 @@ import doctest
 import re
 from pathlib import Path
 
+from scratchrnn.bench_command import _markdown, _read, _summary
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -20,6 +22,11 @@ def test_every_room_is_on_the_map() -> None:
     linked = set(re.findall(r"\((scratchrnn/\w+\.py)\)", README))
     there = {f"scratchrnn/{path.name}" for path in (ROOT / "scratchrnn").glob("[!_]*.py")}
     assert linked == there
+
+
+def test_the_table_of_speed_is_the_recorded_one() -> None:
+    record = ROOT / "benchmarks" / "results" / "regimes.json"
+    assert "\n".join(_markdown(_summary(_read(str(record))))) in README
 
 
 def test_the_equations_stand_in_the_code_as_shown() -> None:
