@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,8 @@ class Result:
     """Most bytes allocated at once in one call of training, beside the parameters and the input."""
     skipped: str | None = None
     """Why there are no times."""
+    other_work: bool = False
+    """It is another cell than the case's: how much work it does is not known."""
 
     @property
     def time(self) -> float:
@@ -193,12 +195,22 @@ def measure(
         for name, result in results.items():
             try:
                 build = implementations.get(name, lambda layer: layer)
-                with time_limit(compile_limit):
-                    run = _ready(case, build, theirs, x, upstream, checked=name != THEIRS and name not in unchecked)
+                with nullcontext() if name == THEIRS else time_limit(compile_limit):
+                    module = build(theirs)
+                    if name != THEIRS and name not in unchecked:
+                        _check(module, theirs, x)
+                    run = _training(module, x, upstream) if case.training else _inference(module, x)
+                    run()
+                    run()
                 timers[name] = _timer(run, threads)
                 result.memory = peak_memory(run, device) if case.training else None
+                result.other_work = not _is_twin(module, theirs)
             except Unavailable as reason:
                 result.skipped = str(reason)
+            except Exception as error:
+                if name == THEIRS:
+                    raise
+                result.skipped = f"fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         gemms = _timer(_products(case.work.products, device), threads)
         for _ in range(rounds):
             times = {name: timer.timeit(number).mean for name, (timer, number) in timers.items()}
@@ -212,36 +224,27 @@ def measure(
     return list(results.values())
 
 
-def _ready(
-    case: Case, build: Build, theirs: nn.RNNBase, x: Tensor, upstream: Tensor, checked: bool
-) -> Callable[[], None]:
-    """One call of the work, of an implementation that has been compared and run."""
-    module = build(theirs)
-    if checked:
-        report = _parity(module, theirs, x)
-        if not report:
-            raise Unavailable(f"differs from {THEIRS if _is_twin(module) else 'autograd'}: {report.failed[0]}")
-    run = _training(module, x, upstream) if case.training else _inference(module, x)
-    run()
-    run()
-    return run
+def _is_twin(module: Any, theirs: nn.RNNBase) -> bool:
+    """Whether it should do what `theirs` does: all but a cell of one's own."""
+    return type(module) is not RecurrentLayer or module.cell == BUILT_IN[theirs.mode]
 
 
-def _is_twin(module: Any) -> bool:
-    return not (type(module) is RecurrentLayer and module.cell.name not in BUILT_IN)
+def _check(module: Any, theirs: nn.RNNBase, x: Tensor) -> None:
+    """Raise Unavailable if it differs from torch.nn; a cell of one's own, from autograd walking through its update."""
+    report, other = _parity(module, theirs, x)
+    if not report:
+        raise Unavailable(f"differs from {other}: {report.failed[0]}")
 
 
-def _parity(module: Any, theirs: nn.RNNBase, x: Tensor) -> Report:
-    """With torch.nn; a cell of one's own with autograd, walking through its update."""
-    if _is_twin(module):
+def _parity(module: Any, theirs: nn.RNNBase, x: Tensor) -> tuple[Report, str]:
+    if _is_twin(module, theirs):
         wrapped = module if isinstance(module, nn.Module) else _AsModule(module)
-        return compare(
-            wrapped, theirs, x, parameters=isinstance(module, nn.Module) and _names(module) == _names(theirs)
-        )
+        parameters = isinstance(module, nn.Module) and _names(module) == _names(theirs)
+        return compare(wrapped, theirs, x, parameters=parameters), THEIRS
     cell = Cell(module.cell.name, module.cell.gates, module.cell.update, None, module.cell.split)
     walked = RecurrentLayer(cell, module.input_size, module.hidden_size, module.num_layers).to(x)
     walked.load_state_dict(module.state_dict())
-    return compare(module, walked, x)
+    return compare(module, walked, x), "autograd"
 
 
 class _AsModule(nn.Module):

@@ -66,9 +66,10 @@ class CompiledSteps:
         key = kind, rows == 1, W_hh.shape, W_hh.stride(), W_hh.dtype, W_hh.device
         if key not in self._native:
             # In a thread of its own, which no mode or tracing of the caller's reaches: this may be a graph's first run.
-            with ThreadPoolExecutor(1) as thread:
-                made = thread.submit(_compile, kind(self.cell), W_hh.detach(), rows == 1)
-                self._native[key] = made.result()
+            thread = ThreadPoolExecutor(1)
+            made = thread.submit(_compile, kind(self.cell), W_hh.detach(), rows == 1)
+            thread.shutdown(wait=False)  # whoever is interrupted does not wait for the compiler
+            self._native[key] = made.result()
         return self._native[key]
 
 
@@ -93,7 +94,8 @@ class _Forward(_Step):
         pre, *state_prev = arguments
         if W_hh is not None:
             pre[:, windows(self.cell, W_hh)[1]] += (W_hh * state_prev[0]).sum(1)
-        return self.cell.update(*self.blocks(pre), *state_prev)[0]
+        # Contiguous, as the next step takes them: a state may be a view of the pre-activations.
+        return tuple(s.contiguous() for s in self.cell.update(*self.blocks(pre), *state_prev)[0])
 
 
 class _Backward(_Step):
@@ -112,7 +114,7 @@ class _Backward(_Step):
         for target, d in zip(self.blocks(d_pre), d_blocks, strict=True):
             target.copy_(d)
         direct = [
-            torch.zeros_like(d_state[s]) if d is None else d.expand_as(d_state[s])
+            torch.zeros_like(d_state[s]) if d is None else d.expand_as(d_state[s]).contiguous()
             for s, d in enumerate(d_state_prev)
             if s > 0 or d is not None
         ]

@@ -162,11 +162,11 @@ IMPLEMENTATIONS: dict[str, Build] = {
 """By name: each makes a callable `(x) -> (output, state)` with the given layer's weights, or raises Unavailable."""
 
 
-def subject(path: str) -> Build:
+def subject(path: str, unchecked: bool = False) -> Build:
     """The implementation at `my.module:Name`: a `Cell`, or a class called and built as torch.nn's layers are.
 
     The module is looked for in the working directory too. A class is made as `Name(input_size, hidden_size,
-    num_layers)` and gets torch.nn's weights by `load_state_dict`.
+    num_layers)` and gets torch.nn's weights by `load_state_dict`; if `unchecked`, it may have others.
 
     Raises:
         ValueError: the path is not of that form, or leads nowhere, or to something else.
@@ -183,22 +183,27 @@ def subject(path: str) -> Build:
     if isinstance(found, Cell):
         return lambda theirs: _layer_of(found, theirs)
     if isinstance(found, type) and issubclass(found, nn.Module):
-        return lambda theirs: _module_of(found, theirs)
+        return lambda theirs: _module_of(found, theirs, unchecked)
     raise ValueError(f"subject {path!r} should be a scratchrnn.Cell or a class of torch.nn.Module, got {found!r}")
 
 
 def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:
     like = theirs.weight_hh_l0
     sizes = theirs.input_size, theirs.hidden_size, theirs.num_layers
-    return RecurrentLayer(cell, *sizes, device=like.device, dtype=like.dtype)
+    layer = RecurrentLayer(cell, *sizes, device=like.device, dtype=like.dtype)
+    if cell == BUILT_IN[theirs.mode]:
+        layer.load_state_dict(theirs.state_dict())
+    return layer
 
 
-def _module_of(kind: type[nn.Module], theirs: nn.RNNBase) -> nn.Module:
+def _module_of(kind: type[nn.Module], theirs: nn.RNNBase, unchecked: bool) -> nn.Module:
     like = next(theirs.parameters())
     made = kind(theirs.input_size, theirs.hidden_size, theirs.num_layers).to(like.device, like.dtype)
     try:
         made.load_state_dict(theirs.state_dict())
     except RuntimeError as error:
+        if unchecked:
+            return made
         raise Unavailable(f"its parameters are not torch.nn's: {' '.join(str(error).split())}") from error
     return made
 

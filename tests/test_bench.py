@@ -260,6 +260,10 @@ class Wrong(nn.LSTM):
         output, state = super().forward(x, hx)
         return output + 1e-3, state
 
+class Two(nn.LSTM):
+    def __init__(self, I, H):
+        super().__init__(I, H)
+
 class Foreign(nn.Module):
     def __init__(self, I, H, L):
         super().__init__()
@@ -324,8 +328,36 @@ def test_a_module_that_differs_prints_no_number(own: None, run: Run) -> None:
 
 def test_parameters_of_other_names_are_reported(own: None, run: Run) -> None:
     status, shown = run("--suite", "one.csv", "--subject", "own_cells:Foreign")
-    assert status == 0
+    assert status == 1
     assert "subject: its parameters are not torch.nn's: " in shown
+    status, shown = run("--suite", "one.csv", "--subject", "own_cells:Foreign", "--unchecked")
+    assert status == 0
+    assert "skipped" not in shown
+
+
+def test_a_subject_that_fails_is_reported_and_the_others_go_on(own: None, run: Run) -> None:
+    status, shown = run("--suite", "one.csv", "--subject", "own_cells:Two")
+    assert status == 1
+    assert "skipped: subject: fails: TypeError: " in shown
+    assert "  cell loop " in shown
+
+
+def test_a_built_in_cell_as_subject_is_compared_with_torch_nn(own: None, run: Run) -> None:
+    status, shown = run("--suite", "one.csv", "--subject", "scratchrnn.cells:lstm")
+    assert status == 0
+    assert "skipped" not in shown
+    status, shown = run("--suite", "one.csv", "--subject", "scratchrnn.cells:gru")  # against an LSTM: another cell
+    assert status == 0
+    (line,) = [line for line in shown.splitlines() if line.startswith("  subject")]
+    assert len(line.split()) == 5  # name, ms, spread, ratio, peak: how much work it does is not known
+
+
+def test_torch_nn_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = nn.LSTM.forward
+    monkeypatch.setattr(nn.LSTM, "forward", lambda *arguments: time.sleep(0.05) or forward(*arguments))
+    theirs, ours = measure(case(), ways(OURS), rounds=1, compile_limit=0.02)
+    assert theirs.times
+    assert ours.skipped == "not ready to run within 0.02 s"
 
 
 def test_a_cell_of_ones_own_is_compared_with_autograd(own: None, run: Run) -> None:
@@ -454,7 +486,7 @@ def test_records_with_nothing_in_common_are_refused(few: None, run: Run, tmp_pat
     [
         (["--rounds", "0"], "--rounds should be at least 1, got 0"),
         (["--threads", "0"], "--threads should be at least 1, got 0"),
-        (["--compile-limit", "-1"], "--compile-limit should be at least 0.0, got -1.0"),
+        (["--compile-limit", "0"], "--compile-limit should be at least 0.001, got 0.0"),
         (["--unchecked"], "--unchecked and --against are for a --subject"),
         (["--against", "GRU"], "--unchecked and --against are for a --subject"),
         (["--subject", "a:b", "--against", "CNN"], "--against should be one of RNN, RNN_relu, LSTM, GRU, got 'CNN'"),

@@ -78,6 +78,20 @@ def test_any_layout_of_states_and_upstream_gradients_is_taken() -> None:
     close(last_alone(fast), last_alone(plain), rtol=1e-12, atol=1e-13)
 
 
+def test_a_state_that_is_a_view_of_a_pre_activation_is_carried_right() -> None:
+    def update(a: Any, o: Any, h_prev: Any, c_prev: Any) -> Any:
+        return (o * (a + 0.5 * c_prev), a), (a, o, c_prev)
+
+    def adjoint(tape: Any, dh: Any, dc: Any) -> Any:
+        a, o, c_prev = tape
+        return (dh * o + dc, dh * (a + 0.5 * c_prev)), (None, 0.5 * dh * o)
+
+    plain = sr.RecurrentLayer(sr.Cell("VIEW", ("a", "o"), update, adjoint), 3, 4, dtype=torch.float64)
+    x = leaf(6, 3, 3)
+    expected = run(plain, x)
+    close(run(plain.compile_cell(), x), expected, rtol=1e-12, atol=1e-13)
+
+
 def test_weights_that_lie_otherwise_in_memory_are_compiled_for() -> None:
     plain, fast = pair(next(row for row in ROWS if row.name == "LSTM"))
     for layer in (plain, fast):
