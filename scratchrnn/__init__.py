@@ -6,6 +6,7 @@ from .layers import GRU, LSTM, RNN
 from .models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel
 from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .parity import compare
+from .record import load_trace
 from .recurrent import RecurrentLayer
 from .trace import trace
 
@@ -32,6 +33,7 @@ __all__ = [
     "RecurrentLayer",
     "compare",
     "from_torch",
+    "load_trace",
     "to_torch",
     "trace",
 ]

@@ -59,16 +59,7 @@ def _convert(
     if not isinstance(module, nn.Module):
         raise TypeError(f"module should be a torch.nn.Module, got: {type(module).__name__}")
     for name, part in module.named_modules():
-        if type(part) is RecurrentLayer and RecurrentLayer in bases:
-            raise TypeError(f"cannot convert {_called(name)}: torch.nn has no layer of the cell {part.cell.name!r}")
-        if isinstance(part, bases) and type(part) not in twins:
-            raise TypeError(
-                f"cannot convert {_called(name)}: a {type(part).__name__} is not exactly one of {whose} "
-                f"{', '.join(t.__name__ for t in twins)} and may compute something else "
-                "(parametrized modules: torch.nn.utils.parametrize.remove_parametrizations first)"
-            )
-        if type(part) in twins:
-            _check_parameters(part, twins[type(part)], name)
+        _check(part, name, twins, whose, bases)
     if not any(type(part) in twins for part in module.modules()):
         raise ValueError(f"nothing to convert: no RNN, LSTM, GRU or cell of {whose} in this {type(module).__name__}")
     copied = copy.deepcopy(module)
@@ -78,6 +69,36 @@ def _convert(
             if child in made:
                 parent._modules[name] = made[child]
     return made.get(copied, copied)
+
+
+def _check(
+    part: nn.Module,
+    name: str,
+    twins: dict[type[nn.Module], type[nn.Module]],
+    whose: str,
+    bases: tuple[type[nn.Module], ...],
+) -> None:
+    """Raise unless the part has a twin with the same parameters, or is none of the modules that need one."""
+    if type(part) is RecurrentLayer and RecurrentLayer in bases:
+        raise TypeError(f"cannot convert {_called(name)}: torch.nn has no layer of the cell {part.cell.name!r}")
+    if isinstance(part, bases) and type(part) not in twins:
+        raise TypeError(
+            f"cannot convert {_called(name)}: a {type(part).__name__} is not exactly one of {whose} "
+            f"{', '.join(t.__name__ for t in twins)} and may compute something else "
+            "(parametrized modules: torch.nn.utils.parametrize.remove_parametrizations first)"
+        )
+    if type(part) in twins:
+        _check_parameters(part, twins[type(part)], name)
+
+
+def twin(layer: nn.Module) -> nn.Module:
+    """Ours in the place of a layer or cell of torch.nn, with the very same parameters, not copies.
+
+    Raises:
+        TypeError, ValueError: as `from_torch`.
+    """
+    _check(layer, "", _TWINS, "torch.nn's", (nn.RNNBase, nn.RNNCellBase))
+    return _twin(layer, _TWINS[type(layer)])
 
 
 def _twin(part: nn.Module, twin: type[nn.Module]) -> nn.Module:

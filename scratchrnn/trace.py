@@ -1,109 +1,207 @@
-"""Look inside a layer: its gates and states at every step, which torch.nn's layers do not return."""
+"""Look inside a layer, or every layer of a model: gates, pre-activations and states at every step, and their gradients.
+
+torch.nn's layers return none of these. Here they come out of the layer's own run: where no gradient is asked for, from
+the history that BPTT would keep and one call of the cell's `update` for all steps; where one is, from the loop that
+autograd can follow, with its `update` watched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from .cell import Cell
-from .convert import from_torch
-from .forward import Setting, State, Weights, arrange, replay, step_sizes, steps
+from .convert import twin
+from .forward import Inputs, Setting, State, Weights, arrange, columns, replay, step_sizes, steps
+from .record import ModelTrace, Nodes, Record, Trace
 from .recurrent import RecurrentLayer
 
 
-@dataclass(frozen=True)
-class Record:
-    """One layer and direction: `record.f` or `record["f"]` is gate f at every step, time-major [T, B, H].
+@overload
+def trace(
+    module: nn.RNNBase | RecurrentLayer,
+    *arguments: Any,
+    halves: bool = ...,
+    differentiable: bool = ...,
+    **keywords: Any,
+) -> Trace: ...
+@overload
+def trace(
+    module: nn.Module, *arguments: Any, halves: bool = ..., differentiable: bool = ..., **keywords: Any
+) -> ModelTrace: ...
+def trace(
+    module: nn.Module, *arguments: Any, halves: bool = False, differentiable: bool = False, **keywords: Any
+) -> Trace | ModelTrace:
+    """Run a layer, or a model with recurrent layers in it, and return every gate and state of every step.
 
-    The names are the fields of the cell's tape and its states: an LSTM's `i f g o c_prev tanh_c h c`, a GRU's
-    `r z n n_h h_prev h`. A sequence shorter than T has zeros behind its end.
-    """
-
-    tensors: dict[str, Tensor]
-
-    def __getattr__(self, name: str) -> Tensor:
-        try:
-            return self[name]
-        except KeyError as error:
-            raise AttributeError(error.args[0]) from None
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensors = self.__dict__.get("tensors", {})
-        if name not in tensors:
-            raise KeyError(f"no {name!r} in this trace, only {', '.join(tensors)}")
-        return tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What a layer returned, and a `Record` for each of its layers and directions."""
-
-    output: Any
-    state: Any
-    records: dict[tuple[int, bool], Record]
-
-    def layer(self, k: int, reverse: bool = False) -> Record:
-        """The record of layer k, forward or reverse direction.
-
-        Raises:
-            IndexError: there is no such layer or direction.
-        """
-        if (k, reverse) not in self.records:
-            there = ", ".join(f"layer({n}{', reverse=True' if r else ''})" for n, r in self.records)
-            raise IndexError(f"no layer({k}, reverse={reverse}) in this trace, only {there}")
-        return self.records[k, reverse]
-
-
-@torch.no_grad()
-def trace(layer: nn.Module, input: Tensor | PackedSequence, state: Any = None) -> Trace:
-    """Run `layer` and return every gate and state of every step.
-
-        trace(nn.LSTM(3, 4), x).layer(0).f    # [T, B, H]
+        trace(nn.LSTM(3, 4), x).layer(0).f              # [T, B, H]
+        trace(model, x)["encoder.lstm"].layer(0).f      # by the layer's name in the model
 
     Args:
-        layer: a `RecurrentLayer` (RNN, LSTM, GRU, or one with your cell), or torch.nn's RNN, LSTM or GRU.
-        input, state: as the layer takes them.
+        module: a `RecurrentLayer` (RNN, LSTM, GRU, or one with your cell) or torch.nn's RNN, LSTM or GRU, to be called
+            with `(input, state=None)`; or a model that holds some, called once with whatever it takes. Its recurrent
+            layers, torch.nn's too, then run by scratchrnn, with their own weights.
+        halves: give the two terms of every pre-activation too, for the price of another pass of products.
+        differentiable: leave the tensors in autograd's graph, for a loss made of them and for `gradients`. Autograd
+            then walks the loop, several times slower in long sequences. Otherwise all is detached.
 
-    The tensors are detached. They cost one forward pass and, beside it, one call of the cell's `update` for all steps.
+    A detached trace takes at most 1.3 times as long as a forward pass in training, and holds what it returns, all
+    tensors at once: for an LSTM 13 numbers for each unit, step and layer, for a GRU 9, for an RNN 3.
 
     Raises:
-        TypeError: `layer` is none of these; and what the layer itself raises for its input.
+        TypeError: `module` is no module, or a layer of a class derived from one of torch.nn's.
+        ValueError: it has no recurrent layer. RuntimeError: `differentiable` where gradients are switched off. And
+        whatever the module raises for its input.
     """
-    if isinstance(layer, nn.RNNBase):
-        layer = from_torch(layer)
-    if not isinstance(layer, RecurrentLayer):
-        raise TypeError(f"layer should be a recurrent layer of scratchrnn or torch.nn, got: {type(layer).__name__}")
-    found: list[dict[str, Tensor]] = []
+    if differentiable and not torch.is_grad_enabled():
+        raise RuntimeError("differentiable=True needs gradients, which are switched off here (torch.no_grad)")
+    with torch.set_grad_enabled(differentiable):
+        if isinstance(module, (nn.RNNBase, RecurrentLayer)):
+            return _trace_layer(run_by(module), halves, differentiable, *arguments, **keywords)
+        return _trace_model(module, halves, differentiable, arguments, keywords)
+
+
+def run_by(layer: nn.RNNBase | RecurrentLayer) -> RecurrentLayer:
+    """The layer of scratchrnn that a traced layer runs by: itself, or one with the very same weights."""
+    made = layer if isinstance(layer, RecurrentLayer) else twin(layer)
+    assert isinstance(made, RecurrentLayer)
+    return made
+
+
+def _trace_model(
+    model: nn.Module, halves: bool, differentiable: bool, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> ModelTrace:
+    """Call the model with another `forward` in its recurrent layers for the while."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"module should be a torch.nn.Module, got: {type(model).__name__}")
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.RNNBase, RecurrentLayer))}
+    if not layers:
+        raise ValueError(f"no RNN, LSTM, GRU or layer of scratchrnn in this {type(model).__name__}")
+    calls: dict[str, list[Trace]] = {name: [] for name in layers}
+
+    def traced(name: str, layer: RecurrentLayer, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        calls[name].append(_trace_layer(layer, halves, differentiable, input, hx))
+        return calls[name][-1].output, calls[name][-1].state
+
+    with ExitStack() as afterwards:
+        for name, layer in layers.items():
+            afterwards.callback(_put_back, layer, layer.__dict__.get("forward"))
+            layer.__dict__["forward"] = functools.partial(traced, name, run_by(layer))
+        output = model(*arguments, **keywords)
+    return ModelTrace(output, calls)
+
+
+def _put_back(layer: nn.Module, forward: Any) -> None:
+    layer.__dict__.pop("forward", None)
+    if forward is not None:
+        layer.__dict__["forward"] = forward
+
+
+def _trace_layer(
+    layer: RecurrentLayer, halves: bool, differentiable: bool, input: Tensor | PackedSequence, state: Any = None
+) -> Trace:
+    packed = input if isinstance(input, PackedSequence) else None
+    lengths = None if packed is None else _lengths(packed)
+    records: list[Record] = []
 
     def scan(
         cell: Cell, x: Tensor, batch_sizes: Tensor | None, start: State, weights: Weights, reverse: bool
     ) -> tuple[Tensor, State]:
+        def time_major(rows: Tensor) -> Tensor:
+            """[T, B, width], the sequences in the caller's order."""
+            if packed is not None:
+                return pad_packed_sequence(packed._replace(data=rows))[0]
+            return rows.unflatten(0, x.shape[:-1])
+
+        if differentiable:  # a gradient by each of them is given, too, whether or not it flows on to something
+            x, *start_ = [s if s.requires_grad else s.detach().requires_grad_() for s in (x, *start)]
+            start = tuple(start_)
         setting = Setting(cell, step_sizes(x, batch_sizes), reverse)
         inputs = arrange(cell, x.flatten(0, -2), start, weights)
-        emitted, last, history = steps(setting, inputs, keep=True)
-        assert history is not None
-        after, tape = replay(cell, history)
-        gates = tape._asdict() if hasattr(tape, "_asdict") else {}
-        states = dict(zip(cell.states, (emitted, *after[1:]), strict=True))
-        found.append({name: _time_major(rows, x, input) for name, rows in (gates | states).items()})
-        return found[-1][cell.states[0]] if batch_sizes is None else emitted, last
+        run = (_watched if differentiable else _replayed)(setting, inputs)
+        rows = run.rows | _halves(cell, inputs.x, run.rows[f"{cell.states[0]}_prev"], weights) if halves else run.rows
+        tensors = {name: time_major(values) for name, values in rows.items()}
+        records.append(Record(tensors, cell, lengths, run.nodes, lambda steps: time_major(torch.cat(steps))))
+        return run.output.unflatten(0, x.shape[:-1]) if packed is None else run.output, run.last
 
     output, last = layer.run(input, state, scan)
     directions = 2 if layer.bidirectional else 1
-    records = {divmod(n, directions): Record(tensors) for n, tensors in enumerate(found)}
-    return Trace(output, last, {(k, bool(d)): record for (k, d), record in records.items()})
+    places = ((n // directions, bool(n % directions)) for n in range(len(records)))
+    return Trace(output, last, dict(zip(places, records, strict=True)))
 
 
-def _time_major(rows: Tensor, x: Tensor, input: Tensor | PackedSequence) -> Tensor:
-    """[T, B, width], the sequences in the caller's order."""
-    if isinstance(input, PackedSequence):
-        return pad_packed_sequence(input._replace(data=rows))[0]
-    return rows.unflatten(0, x.shape[:-1])
+def _lengths(packed: PackedSequence) -> Tensor:
+    """[B], in the caller's order."""
+    sequences = torch.arange(int(packed.batch_sizes[0]))
+    lengths = (packed.batch_sizes.unsqueeze(1) > sequences).sum(0)
+    return lengths if packed.unsorted_indices is None else lengths[packed.unsorted_indices.cpu()]
+
+
+class _Run(NamedTuple):
+    """One scan, and what is to be seen of it."""
+
+    output: Tensor
+    last: State
+    rows: dict[str, Tensor]  # [N, width]
+    nodes: Nodes
+
+
+def _replayed(setting: Setting, inputs: Inputs) -> _Run:
+    """From the history, by one call of `update` for all steps."""
+    cell = setting.cell
+    output, last, history = steps(setting, inputs, keep=True)
+    assert history is not None
+    after, tape = replay(cell, history)
+    blocks = history.pre.chunk(len(cell.pre_activations), 1)
+    rows = _named(cell, [blocks[k] for k in columns(cell)], tape, (output, *after[1:]), history.state_prev)
+    return _Run(output, last, rows, {})
+
+
+def _watched(setting: Setting, inputs: Inputs) -> _Run:
+    """From the loop that autograd follows: a cell with the same `update` and a projection in it tells of every step."""
+    cell, W_hr = setting.cell, inputs.W_hr
+    seen: list[dict[str, Tensor]] = []
+
+    @functools.wraps(cell.update)
+    def update(*arguments: Tensor) -> tuple[State, Any]:
+        pre, state_prev = arguments[: len(cell.pre_activations)], arguments[len(cell.pre_activations) :]
+        state, tape = cell.update(*arguments)
+        if W_hr is not None:
+            state = (state[0] @ W_hr.T, *state[1:])
+        seen.append(_named(cell, pre, tape, state, state_prev))
+        return state, tape
+
+    watched = setting._replace(cell=replace(cell, update=update, adjoint=None))
+    output, last, _ = steps(watched, inputs._replace(W_hr=None), functional=True)
+    order = [seen[k] for k in watched.order()]  # as they were taken, or the other way round
+    nodes = {name: [step[name] for step in order] for name in order[0]}
+    rows = {name: torch.cat(of_steps) for name, of_steps in nodes.items()}
+    return _Run(output, last, rows, nodes)
+
+
+def _named(cell: Cell, pre: Sequence[Tensor], tape: Any, state: State, state_prev: State) -> dict[str, Tensor]:
+    """Tape, states, pre-activations, states before. A tape with a field of such a name, as GRU's `n_h`, keeps it."""
+    found = dict(tape._asdict()) if hasattr(tape, "_asdict") else {}
+    found |= zip(cell.states, state, strict=True)
+    for name, values in zip(cell.pre_activations, pre, strict=True):
+        found.setdefault(f"{name}_pre" if name in cell.gates else name, values)
+    for name, values in zip(cell.states, state_prev, strict=True):
+        found.setdefault(f"{name}_prev", values)
+    return found
+
+
+def _halves(cell: Cell, x: Tensor, h_prev: Tensor, weights: Weights) -> dict[str, Tensor]:
+    """f_x = W_if x + b_if and f_h = W_hf h_prev + b_hf, of every gate that is not split."""
+    halves = {
+        "x": nn.functional.linear(x, weights.ih, weights.bias_ih),
+        "h": nn.functional.linear(h_prev, weights.hh, weights.bias_hh),
+    }
+    blocks = {half: zip(cell.gates, rows.chunk(len(cell.gates), 1), strict=True) for half, rows in halves.items()}
+    return {f"{gate}_{half}": b for half, of_gates in blocks.items() for gate, b in of_gates if gate not in cell.split}

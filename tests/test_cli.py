@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import scratchrnn as sr
-from scratchrnn import cli, verify
+from scratchrnn import cli, verify, verify_command
 from scratchrnn.text import Characters, read_text
 
 FEW = [
@@ -85,7 +85,10 @@ def test_text_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_curves_that_part_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     training = verify.Training("GRU", [4.0, 3.0, 2.0, 1.5, 1.4], [4.0, 3.00003, 2.0002, 1.5, 1.4])
     assert training.parted == 2
-    assert cli._training_lines(training)[0] == "[red]DIFFERS[/] training GRU, 5 steps of SGD: the losses part at step 3"
+    assert (
+        verify_command._training_lines(training)[0]
+        == "[red]DIFFERS[/] training GRU, 5 steps of SGD: the losses part at step 3"
+    )
     assert verify.Training("GRU", [float("nan")], [1.0]).parted == 0
 
 
@@ -183,10 +186,10 @@ def test_a_line_fits_its_terminal(width: int) -> None:
     title = "a checkpoint with a name: LSTM(40, 256, num_layers=3, batch_first=True, bidirectional=True)"
     case = verify.Case(title, nn.GRU(4, 5), torch.float32)
     report = case.run(Characters("banana" * 200))
-    (line,) = cli._case_lines(case, report, width)
+    (line,) = verify_command._case_lines(case, report, width)
     shown = line.replace("[green]", "").replace("[/]", "")
-    assert len(shown) == len(cli._header(width)) <= width
-    assert ("torch.nn" in cli._header(width)) == (width > 110)
+    assert len(shown) == len(verify_command._header(width)) <= width
+    assert ("torch.nn" in verify_command._header(width)) == (width > 110)
 
 
 def test_help_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,11 +18,11 @@ T, B, I, H, L = 5, 3, 4, 6, 2  # noqa: E741 - input_size
 LENGTHS = [3, 5, 1]
 PROJECTED = [(row, P) for row in ROWS for P in (0, 2) if row.projects or P == 0]
 FIELDS = {
-    "RNN_TANH": "h",
-    "LSTM": "i f g o c_prev tanh_c h c",
-    "GRU": "r z n n_h h_prev h",
-    "MGU": "f n n_h h_prev h",
-    "PAIR": "a b m_prev h m k",
+    "RNN_TANH": "h n_pre h_prev",
+    "LSTM": "i f g o c_prev tanh_c h c i_pre f_pre g_pre o_pre h_prev",
+    "GRU": "r z n n_h h_prev h r_pre z_pre n_x",
+    "MGU": "f n n_h h_prev h f_pre n_x",
+    "PAIR": "a b m_prev h m k a_x a_h u_pre b_x b_h h_prev k_prev",
 }
 
 
@@ -37,14 +37,17 @@ def step_by_hand(
     for x_t in x.flip(0) if "reverse" in suffix else x:
         from_x = weights[f"weight_ih{suffix}"] @ x_t + weights.get(f"bias_ih{suffix}", zeros)
         from_h = weights[f"weight_hh{suffix}"] @ state[0] + weights.get(f"bias_hh{suffix}", zeros)
-        pre: list[Tensor] = []
+        pre: dict[str, Tensor] = {}
+        halves: dict[str, Tensor] = {}
         for gate, a, b in zip(cell.gates, from_x.chunk(count), from_h.chunk(count), strict=True):
-            pre += [a, b] if gate in cell.split else [a + b]
-        state, tape = cell.update(*pre, *state)
+            halves |= {f"{gate}_x": a, f"{gate}_h": b}
+            pre |= {f"{gate}_x": a, f"{gate}_h": b} if gate in cell.split else {f"{gate}_pre": a + b}
+        state_prev = {f"{name}_prev": s for name, s in zip(cell.states, state, strict=True)}
+        state, tape = cell.update(*pre.values(), *state)
         state = list(state)
         if f"weight_hr{suffix}" in weights:
             state[0] = weights[f"weight_hr{suffix}"] @ state[0]
-        steps.append({**tape._asdict(), **dict(zip(cell.states, state, strict=True))})
+        steps.append({**state_prev, **halves, **pre, **tape._asdict(), **dict(zip(cell.states, state, strict=True))})
     steps = steps[::-1] if "reverse" in suffix else steps
     return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}, state
 
@@ -89,7 +92,7 @@ def test_every_gate_and_state_is_what_stepping_each_sequence_by_hand_gives(
     x, sequences = inputs(layout)
     hx = states(row, layer, *([] if layout == "unbatched" else [B]))
     start = hx if with_states else tree_map(torch.zeros_like, hx)
-    traced = sr.trace(layer, x, *([hx] if with_states else []))
+    traced = sr.trace(layer, x, *([hx] if with_states else []), halves=True)
     assert set(traced.records) == {(k, r) for k in range(L) for r in ((False, True) if bidirectional else (False,))}
     for b, sequence in enumerate(sequences):
         of_sequence = [s if layout == "unbatched" else s[:, b] for s in tensors(start)]
@@ -184,11 +187,11 @@ def shift_update(n: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
     return (torch.tanh(n) + h_prev,), ()
 
 
-def test_a_cell_without_a_tape_is_traced_by_its_states_alone() -> None:
+def test_a_cell_without_a_tape_is_traced_by_its_states_and_pre_activations() -> None:
     layer = sr.RecurrentLayer(sr.Cell("SHIFT", ("n",), shift_update), I, H)
     x = torch.randn(T, B, I)
     traced = sr.trace(layer, x)
-    assert list(traced.layer(0)) == ["h"]
+    assert list(traced.layer(0)) == ["h", "n_pre", "h_prev"]
     equal(traced.layer(0).h, layer(x)[0].detach())
 
 
@@ -196,8 +199,8 @@ def test_unfit_arguments_and_unknown_names_are_refused_with_what_there_is() -> N
     lstm = sr.LSTM(I, H, bidirectional=True)
     traced = sr.trace(lstm, torch.randn(T, B, I))
     assert error(lambda: sr.trace(nn.Linear(I, H), torch.randn(T, B, I))) == (
-        TypeError,
-        "layer should be a recurrent layer of scratchrnn or torch.nn, got: Linear",
+        ValueError,
+        "no RNN, LSTM, GRU or layer of scratchrnn in this Linear",
     )
     assert error(lambda: traced.layer(1)) == (
         IndexError,
@@ -205,7 +208,7 @@ def test_unfit_arguments_and_unknown_names_are_refused_with_what_there_is() -> N
     )
     assert error(lambda: traced.layer(0).z) == (
         AttributeError,
-        "no 'z' in this trace, only i, f, g, o, c_prev, tanh_c, h, c",
+        "no 'z' in this trace, only i, f, g, o, c_prev, tanh_c, h, c, i_pre, f_pre, g_pre, o_pre, h_prev",
     )
     assert error(lambda: traced.layer(0)["z"])[0] is KeyError
     for x, hx in ((torch.randn(T, B, I + 1), None), (torch.randn(T, B, I), (torch.randn(1, B, H),) * 2)):

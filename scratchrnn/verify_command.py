@@ -1,0 +1,192 @@
+"""`scratchrnn verify`: its arguments, and how its results are shown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import verify
+from .checkpoint import load_recurrent
+from .parity import Report
+from .text import Characters, read_text
+
+
+def add_parser(commands: Any) -> None:
+    """The subcommand and its arguments."""
+    what = "compare every cell and layer with torch.nn on real text, and train with both"
+    command = commands.add_parser(
+        "verify",
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}. Outputs, last states and every gradient are held "
+        "against torch.nn in float64: ours may be off by twice what torch.nn itself is, plus 4 eps.",
+        epilog="Exit status: 0 all agree, 1 something differs, 2 bad usage, 3 an error in the program.",
+    )
+    command.add_argument("--text", metavar="FILE", help="a UTF-8 text to run on; default: the texts of Python's help()")
+    command.add_argument("--quick", action="store_true", help="float32 only, and fewer cases")
+    command.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="verify with trained weights: a state dict that holds an RNN, LSTM, GRU or cell somewhere, "
+        "or such a module of torch.nn, as torch.save wrote it",
+    )
+    command.add_argument(
+        "--trust", action="store_true", help="let --checkpoint unpickle a whole model, which runs code from the file"
+    )
+    command.add_argument("--json", metavar="FILE", help="write all numbers there")
+
+
+def run(options: argparse.Namespace, console: Any) -> int:
+    """Run the subcommand and return its exit status."""
+    if options.trust and not options.checkpoint:
+        raise ValueError("--trust goes with --checkpoint")
+    if options.quick and options.checkpoint:
+        raise ValueError("--quick does not go with --checkpoint, which is quick")
+    characters = Characters(read_text(options.text))
+    if options.checkpoint:
+        modules = load_recurrent(options.checkpoint, options.trust)
+        cases = [verify.checkpoint_case(name, module) for name, module in modules]
+        kinds: tuple[type[nn.Module], ...] = ()
+    else:
+        cases, kinds = list(verify.cases(options.quick)), (nn.RNN, nn.LSTM, nn.GRU)
+    if options.json:
+        open(options.json, "a").close()  # a file that cannot be written is said now, not after the work
+    source = options.text or "Python's help texts"
+    console.print(
+        f"{_count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
+    )
+    width = console.width if console.is_terminal else _FULL
+    console.print(_header(width))
+    reports: list[tuple[verify.Case, Report]] = []
+    trainings: list[verify.Training] = []
+    with _Progress(console, len(cases) + len(kinds)) as progress:
+        for case in cases:
+            progress.at(case.title)
+            report = case.run(characters)
+            reports.append((case, report))
+            progress.show(*_case_lines(case, report, width))
+        for kind in kinds:
+            progress.at(f"training {kind.__name__}")
+            trainings.append(verify.train(kind, characters, steps=30 if options.quick else 100))
+            progress.show(*_training_lines(trainings[-1]))
+    agree = all(report for _, report in reports) and all(t.parted is None for t in trainings)
+    console.print(_summary(reports, trainings))
+    if options.json:
+        _write_json(options.json, agree, source, reports, trainings)
+    return 0 if agree else 1
+
+
+# ----------------------------------------------------------------------------------------------------- show
+
+_FULL = 116  # columns of a line with all numbers
+
+
+def _header(width: int) -> str:
+    errors = f" {'our error':>9} {'torch.nn':>9}" if width >= _FULL else ""
+    return f"{'':7} {'case':{_title_width(width)}} {'dtype':8} {'nearest its bound':22}{errors} {'of bound':>8}"
+
+
+def _title_width(width: int) -> int:
+    return 47 if width >= _FULL else max(width - 49, 20)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+class _Progress:
+    """A bar below the lines on a terminal, the lines alone elsewhere."""
+
+    def __init__(self, console: Any, total: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+        self.console = console
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self) -> _Progress:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.bar.stop()
+
+    def at(self, what: str) -> None:
+        self.bar.update(self.task, description=what)
+
+    def show(self, *lines: str) -> None:
+        for line in lines:
+            self.console.print(line)
+        self.bar.advance(self.task)
+
+
+def _verdict(agrees: bool) -> str:
+    return "[green]ok[/]     " if agrees else "[red]DIFFERS[/]"
+
+
+def _case_lines(case: verify.Case, report: Report, width: int) -> list[str]:
+    from rich.markup import escape
+
+    d, dtype, space = report.worst, str(case.dtype).removeprefix("torch."), _title_width(width)
+    title = case.title if len(case.title) <= space else f"{case.title[: space - 1]}…"
+    errors = f" {d.error:9.1e} {d.torch_error:9.1e}" if width >= _FULL else ""
+    line = f"{_verdict(bool(report))} {escape(f'{title:{space}}')} {dtype:8} {d.name:22}{errors} {d.share:8.2f}"
+    return [line, *(f"        {escape(str(failed))}" for failed in report.failed)]
+
+
+def _training_lines(training: verify.Training) -> list[str]:
+    steps, digits = len(training.ours), training.digits
+    shown = [0, *range(steps // 5 - 1, steps, steps // 5)]
+
+    def curve(losses: list[float]) -> str:
+        return " ".join(f"{losses[k]:.{digits}f}" for k in shown)
+
+    parted = training.parted
+    where = f"agree to {max(training.gaps):.1e}" if parted is None else f"part at step {parted + 1}"
+    return [
+        f"{_verdict(parted is None)} training {training.title}, {steps} steps of SGD: the losses {where}",
+        f"        step     {' '.join(f'{k + 1:<{digits + 2}}' for k in shown)}",
+        f"        ours     {curve(training.ours)}",
+        f"        torch.nn {curve(training.theirs)}",
+    ]
+
+
+def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.Training]) -> str:
+    from rich.markup import escape
+
+    failed = [case.title for case, report in reports if not report]
+    parted = [t.title for t in trainings if t.parted is not None]
+    tensors = sum(len(report.differences) for _, report in reports)
+    case, report = max(reports, key=lambda pair: pair[1].worst.share)
+    trained = f", and {len(trainings)} models train to the same losses" if trainings else ""
+    if not failed and not parted:
+        near = f"the nearest to its bound, {report.worst.name} of {case.title}, at {report.worst.share:.2f} of it"
+        done = f"{_count(tensors, 'tensor')} in {_count(len(reports), 'comparison')}{trained}"
+        return f"[green]all agree[/]: {done}; {escape(near)}"
+    differing = "; ".join([*failed, *(f"training {title}" for title in parted)])
+    count = len(failed) + len(parted)
+    return f"[red]{count} of {len(reports) + len(trainings)} differ[/]: {escape(differing)}"
+
+
+def _write_json(
+    path: str,
+    agree: bool,
+    source: str,
+    reports: list[tuple[verify.Case, Report]],
+    trainings: list[verify.Training],
+) -> None:
+    content = {
+        "agrees": agree,
+        "text": source,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "cases": [{"title": c.title, "dtype": str(c.dtype), "layout": c.layout} | r.to_dict() for c, r in reports],
+        "trainings": [t.to_dict() for t in trainings],
+    }
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
