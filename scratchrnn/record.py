@@ -82,10 +82,11 @@ class Trace:
         return self.records[k, reverse]
 
     def gradients(self, loss: Tensor) -> Trace:
-        """dL/dX for every X of the trace but the halves, under the name of X: `gradients(loss).layer(0).f` is dL/df.
+        """dL/dX for gates, states and pre-activations, under the name of X: `gradients(loss).layer(0).f` is dL/df.
 
         The gradient of a state, `h` or `c` at step t, is the whole of it: by what the step emits and by all later ones.
-        The result has neither output nor state. The graph stays, for `loss.backward()`.
+        That of `h_prev` is that of `h` a step before, that of a half, `f_x` or `f_h`, is that of the sum `f_pre`: they
+        are left out. The result has neither output nor state. The graph stays, for `loss.backward()`.
 
         Args:
             loss: a number that was computed from what the layer or model returned, or from the trace itself.

@@ -93,7 +93,7 @@ def time_constants(record: Record) -> Tensor:
         ValueError: as `carried`.
     """
     kept = carried(record)[1][record.valid()].double().mean(0)
-    return -1 / kept.clamp(0, 1).log()
+    return (1 / kept.clamp(0, 1).log()).abs()
 
 
 def dead(record: Record, below: float = 1e-3) -> Tensor:
@@ -139,7 +139,9 @@ def spectral_radius(layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: boo
     Below 1, an Elman cell's gradient vanishes over long spans; above, it may explode (Pascanu et al. 2013,
     arXiv:1211.5063). Under a projection, of W_hg W_hr.
     """
-    weights = run_by(layer)._weights(k, int(reverse))
-    gates = run_by(layer).cell.gates
-    blocks = [W if weights.hr is None else W @ weights.hr for W in weights.hh.detach().double().chunk(len(gates))]
+    gates, weights = (
+        run_by(layer).cell.gates,
+        run_by(layer)._weights(k, int(reverse)).map(lambda w: w.detach().double()),
+    )
+    blocks = [W if weights.hr is None else W @ weights.hr for W in weights.hh.chunk(len(gates))]
     return {g: torch.linalg.eigvals(W).abs().max().item() for g, W in zip(gates, blocks, strict=True)}

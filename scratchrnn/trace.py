@@ -181,8 +181,11 @@ def _watched(setting: Setting, inputs: Inputs) -> _Run:
     watched = setting._replace(cell=replace(cell, update=update, adjoint=None))
     output, last, _ = steps(watched, inputs._replace(W_hr=None), functional=True)
     order = [seen[k] for k in watched.order()]  # as they were taken, or the other way round
-    nodes = {name: [step[name] for step in order] for name in order[0]}
-    rows = {name: torch.cat(of_steps) for name, of_steps in nodes.items()}
+    by_name = {name: [step[name] for step in order] for name in order[0]}
+    rows = {name: torch.cat(of_steps) for name, of_steps in by_name.items()}
+    # A state before is the state of the step before, or, where rows begin to wait, a slice of it: no node of its own.
+    states_prev = {f"{name}_prev" for name in cell.states}
+    nodes = {name: of_steps for name, of_steps in by_name.items() if name not in states_prev}
     return _Run(output, last, rows, nodes)
 
 

@@ -26,14 +26,15 @@ FIELDS = {
 }
 
 
-def step_by_hand(
-    row: Row, layer: Any, suffix: str, x: Tensor, state: list[Tensor]
-) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Gates and states of every step of one sequence [T, I] in one layer and direction, and the last state."""
+Steps = list[dict[str, Tensor]]
+
+
+def step_by_hand(row: Row, layer: Any, suffix: str, x: Tensor, state: list[Tensor]) -> tuple[Steps, list[Tensor]]:
+    """Everything in every step of one sequence [T, I] in one layer and direction, and the last state."""
     cell, weights = row.cell, dict(layer.named_parameters())
     count = len(cell.gates)
     zeros = torch.zeros(count * layer.hidden_size, dtype=x.dtype)
-    steps: list[dict[str, Tensor]] = []
+    steps: Steps = []
     for x_t in x.flip(0) if "reverse" in suffix else x:
         from_x = weights[f"weight_ih{suffix}"] @ x_t + weights.get(f"bias_ih{suffix}", zeros)
         from_h = weights[f"weight_hh{suffix}"] @ state[0] + weights.get(f"bias_hh{suffix}", zeros)
@@ -48,21 +49,25 @@ def step_by_hand(
         if f"weight_hr{suffix}" in weights:
             state[0] = weights[f"weight_hr{suffix}"] @ state[0]
         steps.append({**state_prev, **halves, **pre, **tape._asdict(), **dict(zip(cell.states, state, strict=True))})
-    steps = steps[::-1] if "reverse" in suffix else steps
-    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}, state
+    return steps[::-1] if "reverse" in suffix else steps, state
+
+
+def stacked(steps: Steps) -> dict[str, Tensor]:
+    return {name: torch.stack([step[name] for step in steps]) for name in steps[0]}
 
 
 def records_by_hand(
     row: Row, layer: Any, x: Tensor, hx: list[Tensor]
-) -> tuple[dict[tuple[int, bool], dict[str, Tensor]], Tensor]:
-    """The same for all layers and directions of one sequence, and the output."""
-    records, D = {}, 1 + layer.bidirectional
+) -> tuple[dict[tuple[int, bool], Steps], Tensor, list[list[Tensor]]]:
+    """The same for all layers and directions of one sequence, the output, and the last states."""
+    records, last, D = {}, [], 1 + layer.bidirectional
     for k in range(layer.num_layers):
         for d in range(D):
             suffix = f"_l{k}" + ("_reverse" if d else "")
-            records[k, bool(d)], _ = step_by_hand(row, layer, suffix, x, [s[k * D + d] for s in hx])
-        x = torch.cat([records[k, bool(d)]["h"] for d in range(D)], -1)
-    return records, x
+            records[k, bool(d)], after = step_by_hand(row, layer, suffix, x, [s[k * D + d] for s in hx])
+            last.append(after)
+        x = torch.cat([torch.stack([step["h"] for step in records[k, bool(d)]]) for d in range(D)], -1)
+    return records, x, last
 
 
 LAYOUTS = ["time_major", "batch_first", "unbatched", "packed"]
@@ -96,14 +101,156 @@ def test_every_gate_and_state_is_what_stepping_each_sequence_by_hand_gives(
     assert set(traced.records) == {(k, r) for k in range(L) for r in ((False, True) if bidirectional else (False,))}
     for b, sequence in enumerate(sequences):
         of_sequence = [s if layout == "unbatched" else s[:, b] for s in tensors(start)]
-        expected, _ = records_by_hand(row, layer, sequence, of_sequence)
-        for (k, reverse), by_name in expected.items():
-            record = traced.layer(k, reverse)
+        expected, _, _ = records_by_hand(row, layer, sequence, of_sequence)
+        for (k, reverse), steps in expected.items():
+            record, by_name = traced.layer(k, reverse), stacked(steps)
             assert set(record) == set(by_name)
             for name, values in by_name.items():
                 close(record[name][: len(sequence), b], values.detach())
                 assert record[name].shape[:2] == (T, len(sequences))
                 assert not record[name][len(sequence) :, b].any()
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("row", "proj_size"), PROJECTED, ids=str)
+def test_every_gradient_is_what_autograd_gives_for_each_sequence_stepped_by_hand(
+    row: Row, proj_size: int, layout: str, bidirectional: bool
+) -> None:
+    options = {"proj_size": proj_size} if proj_size else {}
+    layer = row.layer(
+        I, H, L, bidirectional=bidirectional, batch_first=layout == "batch_first", dtype=torch.float64, **options
+    )
+    x, sequences = inputs(layout)
+    hx = states(row, layer, *([] if layout == "unbatched" else [B]))
+    traced = sr.trace(layer, x, hx, differentiable=True)
+    d = traced.gradients(smooth(traced.output) + smooth(traced.state))
+    before = {f"{name}_prev" for name in row.cell.states}
+    assert set(d.layer(0)) == set(traced.layer(0)) - before
+    for b, sequence in enumerate(sequences):
+        of_sequence = [s if layout == "unbatched" else s[:, b] for s in tensors(hx)]
+        records, output, last = records_by_hand(row, layer, sequence, of_sequence)
+        loss = smooth(output) + smooth(last)
+        for (k, reverse), steps in records.items():
+            record = d.layer(k, reverse)
+            for name in record:
+                nodes = [step[name] for step in steps]
+                expected = torch.autograd.grad(
+                    loss, nodes, retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+                close(record[name][: len(sequence), b], torch.stack(expected))
+                assert not record[name][len(sequence) :, b].any()
+
+
+def smooth(value: Any) -> Tensor:
+    """A loss of every number in `value`, the same for sequences one at a time as for all together."""
+    return torch.stack([(t * t).sum() + t.sum() for t in tensors(value)]).sum()
+
+
+@each_row
+def test_a_differentiable_trace_has_the_same_numbers_and_leaves_the_gradients_of_the_weights_as_they_are(
+    row: Row,
+) -> None:
+    layer = row.layer(I, H, L, bidirectional=True, dtype=torch.float64)
+    x, _ = inputs("packed")
+    hx = states(row, layer, B)
+    plain, traced = (sr.trace(layer, x, hx, halves=True, differentiable=d) for d in (False, True))
+    for key, record in plain.records.items():
+        assert list(record) == list(traced.records[key])
+        close({n: t.detach() for n, t in traced.records[key].tensors.items()}, record.tensors)
+    weights = [*layer.parameters()]
+    expected = torch.autograd.grad(smooth(layer(x, hx)), weights)
+    loss = smooth((traced.output, traced.state))
+    traced.gradients(loss)
+    close(torch.autograd.grad(loss, weights), expected)
+
+
+def test_a_loss_of_a_gate_reaches_the_weights() -> None:
+    lstm = nn.LSTM(I, H)
+    traced = sr.trace(lstm, torch.randn(T, B, I), differentiable=True)
+    traced.layer(0).f.mean().backward()
+    i, f, g, o = lstm.bias_ih_l0.grad.chunk(4)
+    assert f.all()
+    last = sr.trace(lstm, torch.randn(1, B, I), differentiable=True)
+    lstm.zero_grad()
+    last.layer(0).f.mean().backward()  # in a single step nothing but f itself
+    i, f, g, o = lstm.bias_ih_l0.grad.chunk(4)
+    assert f.all()
+    assert not torch.cat([i, g, o]).any()
+
+
+class Tagger(nn.Module):
+    """Two recurrent layers inside a model, one of them called once for each step, and one never."""
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, I)
+        self.encoder = nn.ModuleDict({"rnn": encoder})
+        self.decoder = decoder
+        self.spare = nn.RNN(I, H)
+        self.fc = nn.Linear(H, 2)
+
+    def forward(self, ids: Tensor, steps: int = 3) -> dict[str, Tensor]:
+        output, state = self.encoder["rnn"](self.embedding(ids))
+        x, seen = output[-1:], []
+        for _ in range(steps):
+            x, state = self.decoder(x, hx=state)
+            seen.append(x)
+        return {"scores": self.fc(torch.cat(seen))}
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+@pytest.mark.parametrize("ours", [False, True])
+def test_every_layer_of_a_model_is_traced_in_one_call_of_it(ours: bool, differentiable: bool) -> None:
+    kind = sr.GRU if ours else nn.GRU
+    model = Tagger(kind(I, H, dtype=torch.float64), kind(H, H, dtype=torch.float64)).double()
+    seen: list[Any] = []
+    model.encoder["rnn"].register_forward_hook(lambda module, given, returned: seen.append(returned))
+    ids = torch.randint(7, (T, B))
+    expected = model(ids, steps=4)
+    traced = sr.trace(model, ids, steps=4, differentiable=differentiable)
+    close(traced.output, expected if differentiable else {k: v.detach() for k, v in expected.items()})
+    assert list(traced) == ["encoder.rnn", "decoder", "spare"]
+    assert len(traced) == 3
+    assert len(seen) == 2
+    assert traced["encoder.rnn"].output is seen[1][0]
+    equal(traced["encoder.rnn"].layer(0).h, traced["encoder.rnn"].output)
+    state = traced["encoder.rnn"].state
+    for call in traced.calls["decoder"]:
+        equal(call.layer(0).h_prev, state)
+        state = call.state
+    assert len(traced.calls["decoder"]) == 4
+    assert traced.output["scores"].requires_grad == differentiable
+    assert error(lambda: traced["decoder"]) == (
+        ValueError,
+        "'decoder' was called 4 times: take one of .calls['decoder']",
+    )
+    assert error(lambda: traced["spare"]) == (KeyError, "\"'spare' was not called\"")
+    assert error(lambda: traced["fc"])[1].strip('"') == "'fc' is no recurrent layer; encoder.rnn, decoder, spare"
+    equal([*tensors(list(model(ids, steps=4).values()))], [*expected.values()])  # and is itself again
+
+
+def test_the_gradients_of_a_model_reach_from_its_loss_into_every_call() -> None:
+    model = Tagger(nn.GRU(I, H), nn.GRU(H, H))
+    traced = sr.trace(model, torch.randint(7, (T, B)), differentiable=True)
+    loss = traced.output["scores"].sum()
+    d = traced.gradients(loss)
+    assert list(d) == list(traced)
+    first = traced.calls["decoder"][0]
+    expected = torch.autograd.grad(loss, [first.state, first.output], retain_graph=True)  # h goes on by both
+    close(d.calls["decoder"][0].layer(0).h, sum(expected), rtol=1e-5, atol=1e-6)
+    assert d["encoder.rnn"].layer(0).r_pre.abs().amin() > 0
+    loss.backward()
+    assert model.encoder["rnn"].weight_hh_l0.grad.any()
+
+
+def test_a_model_is_itself_again_after_a_call_that_fails() -> None:
+    model = Tagger(nn.GRU(I, H), nn.GRU(H, H))
+    model.decoder.forward = before = lambda *arguments, **keywords: 1 / 0
+    text = error(lambda: sr.trace(model, torch.randint(7, (T, B)).double()))[1]
+    assert "indices" in text
+    assert model.decoder.__dict__["forward"] is before
+    assert "forward" not in model.encoder["rnn"].__dict__
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -179,7 +326,7 @@ def test_a_layer_in_training_is_traced_with_its_dropout_and_left_as_it_was(row: 
     layer = row.layer(I, H, L, dropout=1.0, dtype=torch.float64)
     traced = sr.trace(layer, leaf(T, B, I))
     expected, _ = step_by_hand(row, layer, "_l1", torch.zeros(T, H, dtype=torch.float64), [torch.zeros(H).double()])
-    close(traced.layer(1).h[:, 0], expected["h"].detach())
+    close(traced.layer(1).h[:, 0], stacked(expected)["h"].detach())
     assert layer.training
 
 
@@ -202,6 +349,26 @@ def test_unfit_arguments_and_unknown_names_are_refused_with_what_there_is() -> N
         ValueError,
         "no RNN, LSTM, GRU or layer of scratchrnn in this Linear",
     )
+    assert error(lambda: sr.trace(lstm.forward, torch.randn(T, B, I))) == (
+        TypeError,
+        "module should be a torch.nn.Module, got: method",
+    )
+    assert error(lambda: sr.trace(type("Mine", (nn.LSTM,), {})(I, H), torch.randn(T, B, I))) == (
+        TypeError,
+        "cannot convert the module: a Mine is not exactly one of torch.nn's RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell "
+        "and may compute something else (parametrized modules: torch.nn.utils.parametrize.remove_parametrizations "
+        "first)",
+    )
+    with torch.no_grad():
+        assert error(lambda: sr.trace(lstm, torch.randn(T, B, I), differentiable=True)) == (
+            RuntimeError,
+            "differentiable=True needs gradients, which are switched off here (torch.no_grad)",
+        )
+    assert error(lambda: traced.gradients(torch.ones(()))) == (
+        ValueError,
+        "gradients need a trace that was taken with differentiable=True",
+    )
+    assert error(lambda: traced.layer(0).f_x)[1].endswith("; halves of pre-activations with trace(..., halves=True)")
     assert error(lambda: traced.layer(1)) == (
         IndexError,
         "no layer(1, reverse=False) in this trace, only layer(0), layer(0, reverse=True)",
