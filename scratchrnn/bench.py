@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import platform
 import statistics
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__
+from .cases import Case
 from .cell import Cell
 from .cells import BUILT_IN
-from .flops import Product, Work, work
+from .flops import Product
 from .implementations import THEIRS, Build, Unavailable, time_limit
 from .parity import Report, compare
 from .recurrent import RecurrentLayer
@@ -29,38 +29,6 @@ if TYPE_CHECKING:
 NOISY = 0.1
 """A measurement is noisy if its interquartile range is above this share of its median."""
 _LEAST_TIME = 0.01  # seconds of one round of one implementation: shorter calls are repeated
-_TOO_MUCH = 40e9  # FLOP of one call: larger cases are run only if all of the suite are asked for
-_KINDS = {"RNN": nn.RNN, "RNN_relu": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One layer and one work: shapes, and whether it is trained (forward, backward) or only run."""
-
-    group: str
-    cell: str
-    training: bool
-    layers: int
-    T: int
-    B: int
-    I: int  # noqa: E741 - input_size
-    H: int
-
-    @property
-    def title(self) -> str:
-        stack = f"{self.layers} layers, " if self.layers > 1 else ""
-        sizes = f"T={self.T} B={self.B} I={self.I} H={self.H}"
-        return f"{self.cell} {'training' if self.training else 'inference'}, {stack}{sizes}"
-
-    @property
-    def work(self) -> Work:
-        cell = BUILT_IN[{"RNN": "RNN_TANH", "RNN_relu": "RNN_RELU"}.get(self.cell, self.cell)]
-        return work(cell, self.layers, self.T, self.B, self.I, self.H, self.training)
-
-    def theirs(self, device: torch.device | str = "cpu") -> nn.RNNBase:
-        """torch.nn's layer, with new weights."""
-        options = {"nonlinearity": "relu"} if self.cell == "RNN_relu" else {}
-        return _KINDS[self.cell](self.I, self.H, self.layers, **options).to(device)
 
 
 @dataclass
@@ -114,47 +82,6 @@ def spread(times: Sequence[float]) -> float:
         return 0.0
     first, _, third = statistics.quantiles(times, n=4, method="inclusive")
     return (third - first) / statistics.median(times)
-
-
-# ------------------------------------------------------------------------------------------------------ suites
-
-
-def suites() -> dict[str, Path]:
-    """The tables of shapes, by name."""
-    return {path.stem: path for path in sorted(_suites_folder().glob("*.csv"))}
-
-
-def _suites_folder() -> Path:
-    inside = Path(__file__).parent / "suites"  # installed; in a clone they lie with the recorded results
-    return inside if inside.is_dir() else Path(__file__).parents[1] / "benchmarks" / "suites"
-
-
-def load_suite(name: str, full: bool = False) -> tuple[list[Case], int]:
-    """The cases of a suite, or of a table of one's own at that path, and how many were left out as too large.
-
-    A table is CSV with the columns `group,cell,works,layers,T,B,I,H`; `works` is `inference`, `training` or both, and
-    a line that starts with `#` is a comment.
-
-    Raises:
-        ValueError: there is no such suite or file, or it is not such a table.
-    """
-    path = suites().get(name, Path(name))
-    if not path.is_file():
-        raise ValueError(f"suite should be one of {', '.join(suites())} or the path of a table, got {name!r}")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
-    cases = []
-    for row in csv.DictReader(lines):
-        try:
-            sizes = [int(row[column]) for column in ("layers", "T", "B", "I", "H")]
-            works = row["works"].split()
-            if row["cell"] not in _KINDS or min(sizes) < 1 or not works or not {*works} <= {"inference", "training"}:
-                raise ValueError
-        except (KeyError, ValueError, TypeError, AttributeError):
-            wanted = "group,cell,works,layers,T,B,I,H with cell one of " + ", ".join(_KINDS)
-            raise ValueError(f"suite {name!r} should have the columns {wanted}; got {row}") from None
-        cases += [Case(row["group"], row["cell"], w == "training", *sizes) for w in works]
-    kept = [case for case in cases if full or case.work.flops <= _TOO_MUCH]
-    return kept, len(cases) - len(kept)
 
 
 # ----------------------------------------------------------------------------------------------------- measure

@@ -12,6 +12,7 @@ import torch
 
 from . import bench
 from .bench import Change, Result
+from .cases import KINDS, load_suite, suites
 from .implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
 
 _USUAL = (OURS, "cell loop")
@@ -30,7 +31,7 @@ def add_parser(commands: Any) -> None:
         "interrupted (what was measured is shown and kept).",
     )
     add = command.add_argument
-    add("--suite", metavar="NAME", default="quick", help=f"{', '.join(bench.suites())}, or a table; default: quick")
+    add("--suite", metavar="NAME", default="quick", help=f"{', '.join(suites())}, or a table; default: quick")
     add("--full", action="store_true", help="also the cases that take more than 40 GFLOP a call")
     add("--subject", metavar="MODULE:NAME", help="a Cell of your own, or a class called as torch.nn's layers")
     add("--against", metavar="CELL", help="with --subject: run the cases of this cell; default: LSTM")
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
         return 0
     _check(options)
     ways = _implementations(options)
-    cases, left_out = bench.load_suite(options.suite, options.full)
+    cases, left_out = load_suite(options.suite, options.full)
     if options.subject:
         cases = [case for case in cases if case.cell == (options.against or "LSTM")]
     if not cases:
@@ -105,8 +106,8 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} should be at least {least}, got {value}")
     if not options.subject and (options.unchecked or options.against):
         raise ValueError("--unchecked and --against are for a --subject")
-    if options.against and options.against not in bench._KINDS:
-        raise ValueError(f"--against should be one of {', '.join(bench._KINDS)}, got {options.against!r}")
+    if options.against and options.against not in KINDS:
+        raise ValueError(f"--against should be one of {', '.join(KINDS)}, got {options.against!r}")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: this torch finds no CUDA device")
     if options.plot:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 import scratchrnn as sr
 from scratchrnn import bench, bench_command, cli, implementations
-from scratchrnn.bench import Case, Change, Result, changes, from_dict, geometric_means, load_suite, measure, to_dict
+from scratchrnn.bench import Change, Result, changes, from_dict, geometric_means, measure, to_dict
+from scratchrnn.cases import Case, load_suite, suites
 from scratchrnn.implementations import IMPLEMENTATIONS, OURS, THEIRS, Unavailable, subject, time_limit
 
 SMALL = {cell: Case("small", cell, True, 2, 3, 2, 4, 5) for cell in ("RNN", "RNN_relu", "LSTM", "GRU")}
@@ -190,7 +191,7 @@ def test_a_result_goes_through_json() -> None:
 
 
 def test_suites_are_tables_of_cases() -> None:
-    assert set(bench.suites()) >= {
+    assert set(suites()) >= {
         "quick",
         "regimes",
         "deepbench",
@@ -200,7 +201,7 @@ def test_suites_are_tables_of_cases() -> None:
         "device",
         "scaling",
     }
-    sizes = {name: len(load_suite(name, full=True)[0]) for name in bench.suites()}
+    sizes = {name: len(load_suite(name, full=True)[0]) for name in suites()}
     assert sizes["deepbench"] == 41 + 33
     assert sizes["haste"] == 2 * 2 * 5 * 9 * 4
     assert sizes["device"] == 3
@@ -401,7 +402,7 @@ def test_what_a_loop_keeps_are_torch_nns_parameters() -> None:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [case(), case(True), case(True, "GRU")]
-    monkeypatch.setattr(bench, "load_suite", lambda name, full=False: (cases, 0 if full else 4))
+    monkeypatch.setattr(bench_command, "load_suite", lambda name, full=False: (cases, 0 if full else 4))
 
 
 def test_the_table_shows_what_the_record_holds(few: None, run: Run, tmp_path: Path) -> None:
