@@ -11,8 +11,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from .bench import Result
 from .implementations import THEIRS
+from .plot import COLOURS
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito: for every eye
 _MARKERS = "osD^vPX*"
 
 
@@ -29,7 +29,7 @@ def figure(results: Sequence[Result]) -> Figure:
         ax.tick_params(labelleft=True)
     names = [n for n in dict.fromkeys(r.implementation for r in timed) if n != THEIRS]
     groups = list(dict.fromkeys(r.case.group for r in timed))
-    colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate([*names, THEIRS])}
+    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate([*names, THEIRS])}
     for ax, cell in zip(axes[0], cells, strict=False):
         _ratios(ax, [r for r in timed if r.case.cell == cell and r.implementation != THEIRS], colours, groups)
         ax.set_title(cell)

@@ -20,7 +20,6 @@ from .cell import Cell
 # ---------------------------------------------------------------------------------------------------- Elman
 # n  = W_in x + b_in + W_hn h_prev + b_hn
 # h  = tanh(n)    or    h = relu(n)
-# Elman 1990, "Finding structure in time", doi:10.1207/s15516709cog1402_1 (there with the logistic function).
 
 
 class ElmanTape(NamedTuple):
@@ -28,7 +27,10 @@ class ElmanTape(NamedTuple):
 
 
 def elman_update(n: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], ElmanTape]:
-    """h = tanh(n)"""
+    """h = tanh(n)
+
+    Source: Elman 1990, "Finding structure in time", doi:10.1207/s15516709cog1402_1 (there with the logistic function).
+    """
     h = torch.tanh(n)
     return (h,), ElmanTape(h)
 
@@ -41,7 +43,10 @@ def elman_adjoint(tape: ElmanTape, dh: Tensor) -> tuple[tuple[Tensor], tuple[Non
 
 
 def elman_relu_update(n: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], ElmanTape]:
-    """h = relu(n)"""
+    """h = relu(n)
+
+    Source: Elman 1990, "Finding structure in time", doi:10.1207/s15516709cog1402_1 (there with the logistic function).
+    """
     h = torch.relu(n)
     return (h,), ElmanTape(h)
 
@@ -59,8 +64,6 @@ elman_relu = Cell("RNN_RELU", gates=("n",), update=elman_relu_update, adjoint=el
 
 # ----------------------------------------------------------------------------------------------------- LSTM
 # i, f, g, o = the four rows of blocks of   W_ih x + b_ih + W_hh h_prev + b_hh
-# Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with the forget gate of Gers, Schmidhuber & Cummins
-# 2000, doi:10.1162/089976600300015015. No peepholes; the output gate sees tanh(c).
 
 
 class LSTMTape(NamedTuple):
@@ -75,7 +78,11 @@ class LSTMTape(NamedTuple):
 def lstm_update(
     i: Tensor, f: Tensor, g: Tensor, o: Tensor, h_prev: Tensor, c_prev: Tensor
 ) -> tuple[tuple[Tensor, Tensor], LSTMTape]:
-    """c = f * c_prev + i * g;  h = o * tanh(c)"""
+    """c = f * c_prev + i * g;  h = o * tanh(c)
+
+    Source: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735, with the forget gate of Gers, Schmidhuber &
+    Cummins 2000, doi:10.1162/089976600300015015. No peepholes.
+    """
     i = torch.sigmoid(i)  # input gate
     f = torch.sigmoid(f)  # forget gate
     g = torch.tanh(g)  # candidate
@@ -107,9 +114,6 @@ lstm = Cell("LSTM", gates=("i", "f", "g", "o"), update=lstm_update, adjoint=lstm
 # ------------------------------------------------------------------------------------------------------ GRU
 # r = W_ir x + b_ir + W_hr h_prev + b_hr        n_x = W_in x + b_in
 # z = W_iz x + b_iz + W_hz h_prev + b_hz        n_h = W_hn h_prev + b_hn
-# Cho et al. 2014, arXiv:1406.1078v1: the reset gate acts after the product with W_hn, so b_hn is inside it. (v3 of the
-# paper has W_hn (r * h_prev), another function that no reordering of weights turns into this one.) z keeps the old
-# state, as in the paper and in PyTorch.
 
 
 class GRUTape(NamedTuple):
@@ -121,7 +125,12 @@ class GRUTape(NamedTuple):
 
 
 def gru_update(r: Tensor, z: Tensor, n_x: Tensor, n_h: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], GRUTape]:
-    """n = tanh(n_x + r * n_h);  h = (1 - z) * n + z * h_prev"""
+    """h = (1 - z) * n + z * h_prev,  with n = tanh(n_x + r * n_h)
+
+    Source: Cho et al. 2014, arXiv:1406.1078v1: the reset gate acts after the product with W_hn, so b_hn is inside it.
+    (v3 of the paper has W_hn (r * h_prev), another function that no reordering of weights turns into this one.) z keeps
+    the old state, as in the paper and in PyTorch.
+    """
     r = torch.sigmoid(r)  # reset gate
     z = torch.sigmoid(z)  # update gate
     n = torch.tanh(n_x + r * n_h)  # candidate

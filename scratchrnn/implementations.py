@@ -171,20 +171,29 @@ def subject(path: str, unchecked: bool = False) -> Build:
     Raises:
         ValueError: the path is not of that form, or leads nowhere, or to something else.
     """
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise ValueError(f"subject should be of the form my.module:MyLSTM, got {path!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"subject {path!r} cannot be imported: {error}") from error
+    found = imported("subject", path)
     if isinstance(found, Cell):
         return lambda theirs: _layer_of(found, theirs)
     if isinstance(found, type) and issubclass(found, nn.Module):
         return lambda theirs: _module_of(found, theirs, unchecked)
     raise ValueError(f"subject {path!r} should be a scratchrnn.Cell or a class of torch.nn.Module, got {found!r}")
+
+
+def imported(argument: str, path: str) -> Any:
+    """What is at `my.module:Name`, looked for in the working directory too; `argument` is what messages call it.
+
+    Raises:
+        ValueError: the path is not of that form, or leads nowhere.
+    """
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise ValueError(f"{argument} should be of the form my.module:Name, got {path!r}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{argument} {path!r} cannot be imported: {error}") from error
 
 
 def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:

@@ -34,26 +34,30 @@ def saturation(record: Record) -> dict[str, Saturation]:
     """
     found = {}
     for name in [g for g in record.cell.gates if g in record.tensors] or [record.cell.states[0]]:
-        if (bounds := _bounds(record.cell, name)) is not None:
-            low, high = bounds
+        if (span := limits(record.cell, name)) is not None:
+            low, high = span
             values, margin = record[name][record.valid()], 0.05 * (high - low)
             shares = [beyond.double().mean(0) for beyond in (values < low + margin, values > high - margin)]
             found[name] = Saturation(*shares)
     return found
 
 
-def _bounds(cell: Cell, name: str) -> tuple[float, float] | None:
-    """What gate or state `name` is at most and at least; None where it grows with its pre-activations."""
+def limits(cell: Cell, name: str) -> tuple[float, float] | None:
+    """The least and the largest value that gate or state `name` can have from zero states; None where it is unbounded.
 
-    def at(pre_activation: float) -> float:
-        pre = [torch.full((1, 1), pre_activation, dtype=torch.float64) for _ in cell.pre_activations]
-        state, tape = cell.update(*pre, *(torch.zeros(1, 1, dtype=torch.float64) for _ in cell.states))
+    They are looked for where the pre-activations are far from 0, each to one side or the other.
+    """
+    count = len(cell.pre_activations)
+    sides = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * count).view(-1, count)
+
+    def extremes(distance: float) -> tuple[float, float]:
+        pre = (distance * sides).split(1, 1)
+        state, tape = cell.update(*pre, *(torch.zeros(len(sides), 1, dtype=torch.float64) for _ in cell.states))
         found = getattr(tape, name) if hasattr(tape, name) else state[cell.states.index(name)]
-        return found.item()
+        return round(found.min().item(), 9), round(found.max().item(), 9)
 
-    low, high = at(-50.0), at(50.0)
-    settled = abs(at(-100.0) - low) + abs(at(100.0) - high) < 1e-9
-    return (low, high) if settled and low < high else None
+    low, high = extremes(50.0)
+    return (low, high) if (low, high) == extremes(100.0) and low < high else None
 
 
 def carried(record: Record) -> tuple[str, Tensor]:

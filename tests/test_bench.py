@@ -372,7 +372,7 @@ def test_a_cell_of_ones_own_is_compared_with_autograd(own: None, run: Run) -> No
 @pytest.mark.parametrize(
     ("path", "text"),
     [
-        ("own_cells", "subject should be of the form my.module:MyLSTM, got 'own_cells'"),
+        ("own_cells", "subject should be of the form my.module:Name, got 'own_cells'"),
         ("no_such_module:Cell", "subject 'no_such_module:Cell' cannot be imported: "),
         ("own_cells:Missing", "subject 'own_cells:Missing' cannot be imported: "),
         (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn import summary
+from scratchrnn import cells, summary
 from scratchrnn.record import Record, Trace
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
@@ -102,6 +102,13 @@ def test_an_elman_cell_carries_nothing_past_its_weights() -> None:
             ValueError,
             "no state of cell 'RNN_TANH' reaches the next step but through its weights",
         )
+
+
+def test_limits_are_found_where_the_halves_of_a_gate_go_to_different_sides() -> None:
+    assert summary.limits(pair, "a") == (-1.0, 1.0)  # tanh(a_x * sigmoid(a_h))
+    assert summary.limits(cells.lstm, "f") == (0.0, 1.0)
+    assert summary.limits(cells.lstm, "c") == (-1.0, 1.0)
+    assert summary.limits(cells.elman_relu, "h") is None
 
 
 def test_dead_units_stay_at_zero_and_stuck_ones_somewhere_else() -> None:

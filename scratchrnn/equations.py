@@ -1,0 +1,340 @@
+"""A cell's equations as data: the lines of `update` and `adjoint`, read from the source of the functions themselves."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .cell import Cell
+
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+_LATEX_FUNCTIONS = {"sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "sin": r"\sin"}
+_LATEX_SIGNS = {ast.Gt: ">", ast.GtE: r"\geq", ast.Lt: "<", ast.LtE: r"\leq"}
+
+
+class Line(NamedTuple):
+    """One equation, `target = expression`.
+
+    Every name in it is that of a tensor: functions are those of torch, without `torch.`. In a line of linear algebra
+    `@` is the matrix product and `.T` the transpose.
+    """
+
+    target: str
+    expression: ast.expr
+
+    @property
+    def code(self) -> str:
+        """The expression as Python: what `evaluate` evaluates."""
+        return ast.unparse(self.expression)
+
+    @property
+    def text(self) -> str:
+        """`c = f * c_prev + i * g`; a matrix product reads `W_ii x`, a transpose `W_hi^T`."""
+        return f"{self.target} = {self.code.replace('.T', '^T').replace(' @ ', ' ')}"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names on the right, in the order in which they occur first."""
+        return tuple(dict.fromkeys(_names(self.expression)))
+
+    def latex(self) -> str:
+        r"""`c = f \odot c_{\mathrm{prev}} + i \odot g`, without dollar signs; `x > 0` is 1 where it is true."""
+        return f"{latex_name(self.target)} = {_latex(self.expression)}"
+
+    def evaluate(self, values: Mapping[str, Tensor]) -> Tensor:
+        """What the right side gives where each name stands for the tensor in `values`.
+
+        Raises:
+            KeyError: `values` lacks a name.
+        """
+        functions = {f: getattr(torch, f) for f in _functions(self.expression)}
+        return eval(self.code, {"__builtins__": {}} | functions, {name: values[name] for name in self.names})
+
+
+def line(text: str) -> Line:
+    """The line that is written so, in Python: `line("c = f * c_prev + i * g")`.
+
+    Raises:
+        ValueError: the text is no assignment to a name.
+    """
+    match ast.parse(text).body:
+        case [ast.Assign(targets=[ast.Name(id=target)], value=expression)]:
+            return Line(target, expression)
+    raise ValueError(f"text should be an assignment to one name, got {text!r}")
+
+
+def equations(cell: Cell) -> list[Line]:
+    """The lines of `cell.update`, each name assigned once.
+
+    A pre-activation is called as in a trace: where the function has `f = torch.sigmoid(f)`, the line is
+    `f = sigmoid(f_pre)`, and every name of the lines is a name of a `Record` or an earlier line's target. What the
+    function returns has the name of the state or of the tape's field.
+
+    Raises:
+        ValueError: the source cannot be read, or holds something else than assignments of tensors' sums, products,
+            comparisons and functions of torch.
+    """
+    names = dict(zip(cell.pre_activations, pre_activation_names(cell), strict=True))
+    names |= {f"{s}_prev": f"{s}_prev" for s in cell.states}
+    read = _Source(cell.update, f"update of cell {cell.name!r}")
+    state, tape = read.pair()
+    fields = tape_fields(cell)
+    results = list(zip(cell.states, read.elements(state, len(cell.states)), strict=True))
+    if fields:
+        results += zip(fields, read.arguments(tape, fields), strict=True)
+    return read.lines(names, results)
+
+
+def adjoint_equations(cell: Cell) -> list[Line]:
+    """The lines of `cell.adjoint`, each name assigned once; none where the cell has no adjoint.
+
+    A gradient that is returned has the name of what it is the gradient of: `df_pre`, `dn_h`, `dc_prev`; `dh_direct` is
+    the part of `dh_prev` that does not come through W_hh. For what arrives see `arriving`.
+
+    Raises:
+        ValueError: as for `equations`.
+    """
+    if cell.adjoint is None:
+        return []
+    read = _Source(cell.adjoint, f"adjoint of cell {cell.name!r}")
+    arriving_names = arriving(cell)
+    names = dict(zip(read.parameters[1:], arriving_names, strict=True))
+    read.unpack(read.parameters[0], tape_fields(cell), names)
+    d_pre, d_state = read.pair()
+    targets = [f"d{name}" for name in pre_activation_names(cell)]
+    results = list(zip(targets, read.elements(d_pre, len(targets)), strict=True))
+    roads = ["dh_direct", *(f"d{s}_prev" for s in cell.states[1:])]
+    results += zip(roads, read.elements(d_state, len(roads)), strict=True)
+    return read.lines(names, [(name, e) for name, e in results if not _is_none(e)])
+
+
+def arriving(cell: Cell) -> list[str]:
+    """Names of the gradients that reach a step from outside, one for each state.
+
+    `dc_next` where lines of `update` use the state that they compute, and the whole `dc` is therefore more than what
+    arrives; `dh` where none does.
+    """
+    used = {name for of_update in equations(cell) for name in of_update.names}
+    return [f"d{s}_next" if s in used else f"d{s}" for s in cell.states]
+
+
+def pre_activation_names(cell: Cell) -> list[str]:
+    """What the lines call the arguments of `update` before the states: `f_pre`, and of a split gate `n_x`, `n_h`."""
+    return [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations]
+
+
+def tape_fields(cell: Cell) -> tuple[str, ...]:
+    """The names of what the cell's tape keeps; none of a tape that is no NamedTuple."""
+    one = [torch.zeros(1, 1) for _ in (*cell.pre_activations, *cell.states)]
+    return tuple(getattr(cell.update(*one)[1], "_fields", ()))
+
+
+# --------------------------------------------------------------------------------------- reading a function
+
+
+class _Source:
+    """The statements of a function: groups of simultaneous assignments, and what it returns."""
+
+    def __init__(self, function: Callable[..., Any], what: str) -> None:
+        self.what = what
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+            outside = inspect.getclosurevars(inspect.unwrap(function))
+        except (OSError, TypeError, SyntaxError) as error:
+            raise ValueError(f"{what}: its source cannot be read: {error}") from None
+        if not isinstance(tree, ast.FunctionDef):
+            raise ValueError(f"{what}: only a function written with def can be read, got {ast.unparse(tree)}")
+        self.constants = {
+            name: value
+            for name, value in {**outside.globals, **outside.nonlocals}.items()
+            if isinstance(value, (int, float))
+        }
+        self.parameters = list(inspect.signature(function).parameters)
+        body = [s for s in tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
+        if not body or not isinstance(body[-1], ast.Return):
+            raise ValueError(f"{what} should end with return, got {ast.unparse(body[-1] if body else tree)}")
+        self.groups = [self._assignments(statement) for statement in body[:-1]]
+        self.returned = body[-1].value
+
+    def _assignments(self, statement: ast.stmt) -> list[tuple[str, ast.expr]]:
+        """One statement's assignments: several of `f, g = a, b`; `h += x` is `h = h + x`."""
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                return [(name, value)]
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                return [(name, value)]
+            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
+                return [(name, ast.BinOp(ast.Name(name), op, value))]
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)) if len(targets) == len(
+                values
+            ) and all(isinstance(t, ast.Name) for t in targets):
+                return [(t.id, v) for t, v in zip(targets, values, strict=True)]  # type: ignore[attr-defined]
+            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Name() as value) if all(
+                isinstance(t, ast.Name) for t in targets
+            ):
+                # the fields of a tape, see `unpack`
+                return [(t.id, ast.Subscript(value, ast.Constant(k))) for k, t in enumerate(targets)]  # type: ignore[attr-defined]
+        raise self._unreadable(statement)
+
+    def unpack(self, tape: str, fields: Sequence[str], names: dict[str, str]) -> None:
+        """Read `tape.f`, and `f` after `i, f = tape`, as the tape's field."""
+        for k, field in enumerate(fields):
+            names[f"{tape}.{field}"] = names[f"{tape}[{k}]"] = field
+
+    def pair(self) -> list[ast.expr]:
+        return self.elements(self.returned, 2)
+
+    def elements(self, node: ast.expr | None, count: int) -> list[ast.expr]:
+        """The parts of a tuple that is written out in the return statement."""
+        if not isinstance(node, ast.Tuple) or len(node.elts) != count:
+            raise self._unreadable(node, f"a tuple of {count} in its return statement")
+        return node.elts
+
+    def arguments(self, node: ast.expr, fields: Sequence[str]) -> list[ast.expr]:
+        """What the tape's fields are given where it is made."""
+        if not isinstance(node, ast.Call) or len(node.args) + len(node.keywords) != len(fields):
+            raise self._unreadable(node, f"a tape of {', '.join(fields)} in its return statement")
+        by_name = dict(zip(fields, node.args, strict=False)) | {str(k.arg): k.value for k in node.keywords}
+        return [by_name.get(f, node) for f in fields]
+
+    def lines(self, names: Mapping[str, str], results: Sequence[tuple[str, ast.expr]]) -> list[Line]:
+        """All assignments as lines. `names` are those of what is given, `results` what the returned values are called.
+
+        An assignment whose value is returned gets the result's name, any other its own, with a number if it is taken.
+        """
+        now = dict(names)  # what each of the function's names stands for: something given, or "#k", the k-th assignment
+        found: list[Line] = []
+        for group in self.groups:
+            for target, value in [(target, self._translated(value, now)) for target, value in group]:
+                now[target] = value.id if isinstance(value, ast.Name) else f"#{len(found)}"
+                if not isinstance(value, ast.Name):
+                    found.append(Line(target, value))
+        called: dict[str, str] = {}  # "#k": the name that the k-th assignment gets
+        others: list[Line] = []  # what is computed, or given a second name, where it is returned
+        for name, value in [(name, self._translated(value, now)) for name, value in results]:
+            same = value.id if isinstance(value, ast.Name) else None
+            if same is not None and same.startswith("#") and same not in called:
+                called[same] = name
+            elif same is None or called.get(same, same) != name:
+                others.append(Line(name, value))
+        taken = {*names.values(), *(name for name, _ in results)}
+        for k, (target, _) in enumerate(found):
+            if f"#{k}" not in called:
+                called[f"#{k}"] = _free(target, taken)
+                taken.add(called[f"#{k}"])
+        renamed = _Renamed(called)
+        found = [Line(called[f"#{k}"], value) for k, (_, value) in enumerate(found)]
+        return [Line(target, renamed.visit(value)) for target, value in found + others]
+
+    def _translated(self, node: ast.expr, now: Mapping[str, str]) -> ast.expr:
+        """The expression with the names of the lines, and torch's functions by their bare names."""
+        again = lambda inner: self._translated(inner, now)  # noqa: E731
+        match node:
+            case ast.Name() | ast.Attribute() | ast.Subscript() if (name := ast.unparse(node)) in now:
+                return ast.Name(now[name])
+            case ast.Name(id=name) if name in self.constants:
+                return ast.Constant(self.constants[name])
+            case ast.Constant(value=int() | float()):
+                return node
+            case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
+                return ast.BinOp(again(left), op, again(right))
+            case ast.UnaryOp(op=ast.USub() as minus, operand=operand):
+                return ast.UnaryOp(minus, again(operand))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _LATEX_SIGNS:
+                return ast.Compare(again(left), [op], [again(right)])
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=name), args=args, keywords=[]):
+                return ast.Call(ast.Name(name), [again(a) for a in args], [])
+            case ast.Call(func=ast.Attribute(value=of, attr=name), args=args, keywords=[]) if hasattr(torch, name):
+                return ast.Call(ast.Name(name), [again(of), *(again(a) for a in args)], [])
+        raise self._unreadable(node)
+
+    def _unreadable(self, node: ast.AST | None, expected: str = "") -> ValueError:
+        expected = expected or "assignments of sums, products, comparisons and torch's functions of its tensors"
+        return ValueError(
+            f"{self.what} should hold {expected}; cannot read: {ast.unparse(node) if node else 'nothing'}"
+        )
+
+
+class _Renamed(ast.NodeTransformer):
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.names.get(node.id, node.id))
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    return next(n for k in count() if (n := f"{name}_{k}" if k else name) not in taken)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _names(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Name(id=name):
+            return [name]
+        case ast.Call(args=args):
+            return [name for argument in args for name in _names(argument)]
+    return [name for child in ast.iter_child_nodes(node) for name in _names(child)]
+
+
+def _functions(node: ast.AST) -> list[str]:
+    return [call.func.id for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]
+
+
+# ---------------------------------------------------------------------------------------------------- LaTeX
+
+
+def latex_name(name: str) -> str:
+    r"""`f_pre` as `f_{\mathrm{pre}}`, `W_if` as `W_{if}`, `dn_x` as `\mathrm{d}n_{x}`."""
+    head, _, below = name.partition("_")
+    if head[0] == "d" and (len(head) == 2 or head[1:] in _LATEX_FUNCTIONS):
+        return r"\mathrm{d}" + latex_name(name[1:])
+    head = head if len(head) == 1 else rf"\mathrm{{{head}}}"
+    if not below:
+        return head
+    below = below.replace("_", r"\_")
+    return f"{head}_{{{below}}}" if len(below) <= 2 else rf"{head}_{{\mathrm{{{below}}}}}"
+
+
+def _latex(node: ast.expr, within: int = 0) -> str:
+    """The expression, in parentheses where it stands in what binds more: 2 a first factor, 3 a later one, 4 a power."""
+    match node:
+        case ast.Name(id=name):
+            return latex_name(name)
+        case ast.Constant(value=value):
+            return str(value)
+        case ast.Attribute(value=of, attr="T"):
+            return rf"{_latex(of, 4)}^\top"
+        case ast.Call(func=ast.Name(id=name), args=args):
+            function = _LATEX_FUNCTIONS.get(name, rf"\mathrm{{{name}}}")
+            return f"{function}({', '.join(_latex(a) for a in args)})"
+        case ast.Compare(left=left, ops=[op], comparators=[right]):
+            return f"[{_latex(left)} {_LATEX_SIGNS[type(op)]} {_latex(right)}]"
+        case ast.UnaryOp(operand=operand):
+            return _in_parentheses(f"-{_latex(operand, 2)}", within > 2)
+        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
+            sign = "+" if isinstance(op, ast.Add) else "-"
+            return _in_parentheses(f"{_latex(left, 1)} {sign} {_latex(right, 1 + (sign == '-'))}", within > 1)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return rf"\frac{{{_latex(left)}}}{{{_latex(right)}}}"
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            return f"{_latex(left, 4)}^{{{_latex(right)}}}"
+        case ast.BinOp(left=left, op=op, right=right):
+            of_numbers = isinstance(left, ast.Constant) or isinstance(right, ast.Constant)
+            sign = r"\," if isinstance(op, ast.MatMult) else r"\cdot" if of_numbers else r"\odot"
+            return _in_parentheses(rf"{_latex(left, 2)} {sign} {_latex(right, 3)}", within > 2)
+    raise ValueError(f"no LaTeX for {ast.unparse(node)}")
+
+
+def _in_parentheses(text: str, needed: bool) -> str:
+    return f"({text})" if needed else text

@@ -1,0 +1,211 @@
+"""What there is to say about a cell: forward equations, shapes, counts, the derivation of its adjoint, with numbers.
+
+All of it is read from the cell's own functions. `explain` gives sections of prose, equations and tables;
+`explain_command.py` prints them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from .cell import Cell
+from .derivation import derivation
+from .equations import Line, adjoint_equations, arriving, equations, pre_activation_names, tape_fields
+from .flops import work
+from .linear import linear_backward, linear_forward
+from .walk import TOLERANCE, Walk
+
+_BYTES = 4  # of a float32
+
+
+class Equation(NamedTuple):
+    """A line, and what it gives where numbers are asked for."""
+
+    line: Line
+    value: Tensor | None = None
+
+
+Entry: TypeAlias = str | Equation | Tensor | None
+
+
+class Table(NamedTuple):
+    """Headings and rows. A row of one entry stands for itself: the rows that follow belong to it."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[Entry, ...]]
+
+
+class Section(NamedTuple):
+    """A heading and what stands below it: prose, equations under each other, tables."""
+
+    title: str
+    parts: list[str | list[Equation] | Table]
+
+
+def explain(cell: Cell, I: int, H: int, found: Walk | None = None) -> list[Section]:  # noqa: E741 - input_size
+    """All there is to say about one step of `cell` with I inputs and H units, with the numbers of a walk if given.
+
+    Raises:
+        ValueError: the source of the cell's functions cannot be read, or the chain rule of something in it is unknown.
+    """
+    sections = [
+        Section(f"{cell.name}, {I} inputs, {H} units", [_source(cell), _LETTERS]),
+        *([_given(found, cell)] if found else []),
+        _forward(cell, found),
+        _shapes(cell, I, H),
+        _counts(cell, I, H),
+        _kept(cell, H),
+        _backward(cell, found),
+        _backward_linear(cell, found),
+    ]
+    return [*sections, _check(found)] if found else sections
+
+
+_LETTERS = (
+    "x is the input, h_prev the hidden state before the step; * is the Hadamard product, W x a matrix product. dX is "
+    "the gradient of the loss by X and has X's shape."
+)
+
+
+def _source(cell: Cell) -> str:
+    """What the docstring of `update` says behind "Source:", or all of it."""
+    text = " ".join((inspect.getdoc(cell.update) or "").split())
+    before, _, source = text.partition("Source: ")
+    return f"Source: {source}" if source else before or "Source: update has no docstring."
+
+
+def _equations(lines: Sequence[Line], values: Mapping[str, Tensor] | None) -> list[Equation]:
+    return [Equation(each, None if values is None else values[each.target]) for each in lines]
+
+
+def _given(found: Walk, cell: Cell) -> Section:
+    note = (
+        "Normal numbers from a fixed seed, rounded to two digits; a vector, which is a column, is written as a row. "
+        f"{', '.join(arriving(cell))}: what arrives for the backward step."
+    )
+    return Section("Given", [note, Table(("name", "value"), [*found.given.items()])])
+
+
+def _forward(cell: Cell, found: Walk | None) -> Section:
+    values = found and found.forward
+    return Section(
+        "Forward",
+        [
+            "The linear part, which the engine computes:",
+            _equations(linear_forward(cell), values),
+            f"The gate math, {cell.update.__name__}:",
+            _equations(equations(cell), values),
+        ],
+    )
+
+
+def _shapes(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
+    G = len(cell.gates)
+
+    def blocks(prefix: str) -> str:
+        return ", ".join(prefix + g for g in cell.gates)
+
+    vectors = [*(f"{s}_prev" for s in cell.states), *pre_activation_names(cell), *(e.target for e in equations(cell))]
+    rows: list[tuple[Entry, ...]] = [
+        (f"[{H}, {I}]", f"{blocks('W_i')}: the blocks of rows of weight_ih [{G * H}, {I}]"),
+        (f"[{H}, {H}]", f"{blocks('W_h')}: of weight_hh [{G * H}, {H}]"),
+        (f"[{H}]", f"{blocks('b_i')}: of bias_ih [{G * H}]"),
+        (f"[{H}]", f"{blocks('b_h')}: of bias_hh [{G * H}]"),
+        (f"[{I}]", "x"),
+        (f"[{H}]", ", ".join(dict.fromkeys(vectors))),
+    ]
+    return Section("Shapes", [Table(("shape", "tensors"), rows), "A batch has B such rows: x is [B, I], h is [B, H]."])
+
+
+def _counts(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
+    G = len(cell.gates)
+    forward, training = (work(cell, 1, 1, 1, I, H, training=t) for t in (False, True))
+    products = [sum(p.flops for p in each.products) for each in (forward, training)]
+    elementwise = [forward.elementwise, training.elementwise]
+    rows: list[tuple[Entry, ...]] = [
+        ("parameters", str(G * H * (I + H + 2)), f"G H (I + H + 2), G = {G}"),
+        ("FLOP forward", str(forward.flops), f"{products[0]} in matrix products, {elementwise[0]} elementwise"),
+        (
+            "FLOP backward",
+            str(training.flops - forward.flops),
+            f"{products[1] - products[0]} in matrix products, {elementwise[1] - elementwise[0]} elementwise",
+        ),
+    ]
+    notes = f"One row, one step. Backward is without dx, which the first layer needs not: {2 * I * G * H} more."
+    if cell.adjoint is None:
+        notes += " Without an adjoint the elementwise work backward is autograd's and not counted."
+    return Section("Counts", [Table(("", "count", "which is"), rows), notes])
+
+
+def _kept(cell: Cell, H: int) -> Section:
+    fields = tape_fields(cell)
+    before = [*pre_activation_names(cell), *(f"{s}_prev" for s in cell.states)]
+    kept = len(before)
+    rows: list[tuple[Entry, ...]] = [
+        ("on the tape", f"{len(fields)} x {H} x {_BYTES} = {len(fields) * H * _BYTES}", ", ".join(fields)),
+        ("in the engine", f"{kept} x {H} x {_BYTES} = {kept * H * _BYTES}", ", ".join(before)),
+    ]
+    note = (
+        "The engine does not keep the tape. It keeps the pre-activations and the states before, and computes the tape "
+        "of many steps from them by one call of update when the gradient is asked for."
+    )
+    if cell.adjoint is None:
+        note = "Without an adjoint autograd keeps what it needs of every operation."
+        rows = rows[:1]
+    return Section("What is kept for the gradient", [Table(("", "bytes of a row", "float32 tensors"), rows), note])
+
+
+def _backward(cell: Cell, found: Walk | None) -> Section:
+    steps, adjoint = derivation(cell), adjoint_equations(cell)
+    by_target = {each.target: each for each in adjoint}
+    name = getattr(cell.adjoint, "__name__", "")
+    rows: list[tuple[Entry, ...]] = []
+    for step in steps:
+        if step.gradients:
+            rows.append((Equation(step.line),))
+        for gradient in step.gradients:
+            derived = _equations([gradient], found and found.derived)[0]
+            by_hand = by_target.pop(gradient.target, None)
+            beside = _equations([by_hand], found and found.by_hand)[0] if by_hand else None
+            rows.append((derived, beside))
+    rows += [(None, _equations([rest], found and found.by_hand)[0]) for rest in by_target.values()]
+    table = Table(("by the chain rule", f"as {name} has it" if adjoint else ""), rows)
+    *others, last = arriving(cell)
+    arrives = f"{', '.join(others)} and {last} arrive" if others else f"{last} arrives"
+    parts: list[str | list[Equation] | Table] = [
+        f"The lines in reverse order. {arrives} from the loss and the later "
+        "steps. A gradient is the sum over all lines that use the name; it stands with the first of them, where no "
+        "term is missing any more.",
+        table,
+    ]
+    if any(gradient.target == "dh_direct" for step in steps for gradient in step.gradients):
+        parts.append("dh_direct is the part of dh_prev that does not come through W_hh.")
+    if not adjoint:
+        parts.append("The cell has no adjoint of its own: autograd walks through the steps.")
+    return Section("Backward: the adjoint", parts)
+
+
+def _backward_linear(cell: Cell, found: Walk | None) -> Section:
+    direct = any(gradient.target == "dh_direct" for step in derivation(cell) for gradient in step.gradients)
+    lines = linear_backward(cell, direct)
+    note = "Gradients accumulate: those of weights and biases are the sums of these over all rows and steps."
+    return Section("Backward: the linear part", [_equations(lines, found and found.linear), note])
+
+
+def _check(found: Walk) -> Section:
+    references = dict.fromkeys(d.reference for d in found.deviations)
+    off = [d for d in found.deviations if not d.value <= TOLERANCE]
+    rows: list[tuple[Entry, ...]] = []
+    for reference in references:
+        worst = max((d for d in found.deviations if d.reference == reference), key=lambda d: d.value)
+        count = sum(d.reference == reference for d in found.deviations)
+        rows.append((reference, str(count), f"{worst.value:.1e}", f"{worst.name}, {worst.lines}"))
+    largest = max(d.value for d in found.deviations)
+    verdict = f"All agree in float64; the largest deviation is {largest:.1e}, {TOLERANCE:g} is allowed."
+    if off:
+        verdict = "\n".join(f"DIFFERS {d.name} of the {d.lines} from {d.reference} by {d.value:.1e}" for d in off)
+    return Section("Check", [Table(("against", "tensors", "largest deviation", "of"), rows), verdict])

@@ -1,0 +1,150 @@
+"""One step forward and one backward with numbers: every line evaluated, and held against autograd and torch.nn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .cell import Cell
+from .cells import elman, elman_relu, gru, lstm
+from .derivation import derivation, gradient_name
+from .equations import Line, adjoint_equations, arriving, equations, pre_activation_names
+from .linear import linear_backward, linear_forward
+
+TOLERANCE = 1e-12
+
+
+class Walk(NamedTuple):
+    """One step forward and one backward, of one row, in float64; a vector is a column [n, 1]."""
+
+    given: dict[str, Tensor]
+    forward: dict[str, Tensor]
+    derived: dict[str, Tensor]
+    by_hand: dict[str, Tensor]
+    linear: dict[str, Tensor]
+    deviations: list[Deviation]
+
+
+class Deviation(NamedTuple):
+    """How far the tensor `name`, as `lines` give it, is from the one of `reference`."""
+
+    lines: str
+    name: str
+    reference: str
+    value: float
+
+
+def walk(cell: Cell, I: int, H: int) -> Walk:  # noqa: E741 - input_size
+    """Evaluate every line on random numbers, and hold the results against autograd and torch.nn.
+
+    Weights, biases, input, states and the gradients that arrive are normal, rounded to two digits, from a fixed seed.
+    """
+    steps, adjoint = derivation(cell), adjoint_equations(cell)
+    derived_lines = [gradient for step in steps for gradient in step.gradients]
+    direct = any(gradient.target == "dh_direct" for gradient in derived_lines)
+    given = _random(cell, I, H)
+    forward = _evaluate([*linear_forward(cell), *equations(cell)], given)
+    derived = _evaluate(derived_lines, given | forward)
+    by_hand = _evaluate(adjoint, given | forward)
+    linear = _evaluate(linear_backward(cell, direct), given | derived)
+    found = Walk(given, forward, derived, by_hand, linear, [])
+    return found._replace(deviations=[*_from_autograd(cell, found), *_from_torch(cell, found)])
+
+
+def _random(cell: Cell, I: int, H: int) -> dict[str, Tensor]:  # noqa: E741
+    widths = {"W_i": I, "W_h": H, "b_i": 1, "b_h": 1}
+    shapes = {"x": (I, 1)} | {f"{s}_prev": (H, 1) for s in cell.states}
+    shapes |= {f"{parameter}{g}": (H, width) for parameter, width in widths.items() for g in cell.gates}
+    shapes |= dict.fromkeys(arriving(cell), (H, 1))
+    seeded = torch.Generator().manual_seed(2)
+    return {n: torch.randn(s, generator=seeded, dtype=torch.float64).round(decimals=2) for n, s in shapes.items()}
+
+
+def _evaluate(lines: Sequence[Line], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for each in lines:
+        found[each.target] = each.evaluate({**values, **found})
+    return found
+
+
+def _from_autograd(cell: Cell, walk: Walk) -> Iterator[Deviation]:
+    """Of `update` alone, whose pre-activations are leaves, and of the whole step."""
+    leaves = {n: t.T.clone().requires_grad_() for n, t in (walk.given | walk.forward).items()}
+    pre, prev = pre_activation_names(cell), [f"{s}_prev" for s in cell.states]
+    state, _ = cell.update(*[leaves[n] for n in [*pre, *prev]])
+    d_state = [walk.given[n].T for n in arriving(cell)]
+    exact = _gradients(state, [leaves[n] for n in [*pre, *prev]], d_state)
+    for name, expected in zip(cell.states, state, strict=True):
+        yield _deviation("forward", name, "a call of update", walk.forward[name], expected)
+    for lines, values in (("derivation", walk.derived), ("adjoint", walk.by_hand)):
+        if values:
+            for name, expected in zip(map(gradient_name, [*pre, *prev]), exact, strict=True):
+                yield _deviation(lines, name, "autograd", values.get(name), expected)
+
+    blocks = {n: t.clone().requires_grad_() for n, t in walk.given.items()}
+    x, h = blocks["x"].T, blocks["h_prev"].T
+    arguments = []
+    for g in cell.gates:
+        by_x = nn.functional.linear(x, blocks[f"W_i{g}"], blocks[f"b_i{g}"].flatten())
+        by_h = nn.functional.linear(h, blocks[f"W_h{g}"], blocks[f"b_h{g}"].flatten())
+        arguments += [by_x, by_h] if g in cell.split else [by_x + by_h]
+    state, _ = cell.update(*arguments, *[blocks[n].T for n in prev])
+    names = [name for name in blocks if f"d{name}" in walk.linear]
+    for name, expected in zip(names, _gradients(state, [blocks[n] for n in names], d_state), strict=True):
+        yield _deviation("linear part", f"d{name}", "autograd", walk.linear[f"d{name}"], expected)
+
+
+def _from_torch(cell: Cell, walk: Walk) -> Iterator[Deviation]:
+    """Of torch.nn's cell with the same weights, where there is one."""
+    I, H = walk.given["x"].shape[0], walk.given["h_prev"].shape[0]  # noqa: E741
+    if cell == lstm:
+        theirs: nn.RNNCellBase = nn.LSTMCell(I, H, dtype=torch.float64)
+    elif cell == gru:
+        theirs = nn.GRUCell(I, H, dtype=torch.float64)
+    elif cell in (elman, elman_relu):
+        theirs = nn.RNNCell(I, H, nonlinearity="tanh" if cell == elman else "relu", dtype=torch.float64)
+    else:
+        return
+    stacks = {"weight_ih": "W_i", "weight_hh": "W_h", "bias_ih": "b_i", "bias_hh": "b_h"}
+    with torch.no_grad():
+        for stack, block in stacks.items():
+            parameter = getattr(theirs, stack)
+            parameter.copy_(torch.cat([walk.given[f"{block}{g}"] for g in cell.gates]).view_as(parameter))
+    given = [walk.given[n].T.clone().requires_grad_() for n in ("x", *(f"{s}_prev" for s in cell.states))]
+    x, *prev = given
+    state = theirs(x, tuple(prev)) if len(prev) > 1 else (theirs(x, *prev),)
+    name = f"torch.nn.{type(theirs).__name__}"
+    for s, expected in zip(cell.states, state, strict=True):
+        yield _deviation("forward", s, name, walk.forward[s], expected)
+    wanted = [*given, *theirs.parameters()]
+    dx, *others = _gradients(state, wanted, [walk.given[n].T for n in arriving(cell)])
+    yield _deviation("linear part", "dx", name, walk.linear["dx"], dx)
+    for s, expected in zip(cell.states, others, strict=False):
+        value = (walk.derived | walk.linear).get(f"d{s}_prev")
+        yield _deviation("linear part" if s == "h" else "derivation", f"d{s}_prev", name, value, expected)
+    parameters = dict(zip((n for n, _ in theirs.named_parameters()), others[len(prev) :], strict=True))
+    for stack, block in stacks.items():
+        for g, expected in zip(cell.gates, parameters[stack].chunk(len(cell.gates)), strict=True):
+            gradient = f"d{block}{g}"
+            yield _deviation("linear part", gradient, name, walk.linear[gradient], expected)
+
+
+def _gradients(state: Sequence[Tensor], wanted: Sequence[Tensor], d_state: Sequence[Tensor]) -> Sequence[Tensor]:
+    pairs = [(s, d) for s, d in zip(state, d_state, strict=True) if s.requires_grad]
+    outputs, upstream = zip(*pairs, strict=True)
+    return torch.autograd.grad(outputs, wanted, upstream, allow_unused=True, materialize_grads=True)
+
+
+def _deviation(lines: str, name: str, reference: str, value: Tensor | None, expected: Tensor) -> Deviation:
+    """A gradient that the lines do not have is zero for them."""
+    value = torch.zeros(expected.numel(), dtype=expected.dtype) if value is None else value
+    off = (value.flatten() - expected.detach().flatten()).abs().max()
+    return Deviation(lines, name, reference, float(off))
+
+
+def agrees(found: Walk) -> bool:
+    """Whether every line gives what autograd and torch.nn give."""
+    return all(d.value <= TOLERANCE for d in found.deviations)

@@ -1,0 +1,289 @@
+"""The lines read from `update` and `adjoint`: their names, their values, what cannot be read."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections import namedtuple
+
+import matplotlib.mathtext
+import pytest
+import torch
+from running import close, equal, outcome
+from table import ROWS, coupled, mgu, pair
+
+import scratchrnn as sr
+from scratchrnn import cells
+from scratchrnn.equations import adjoint_equations, arriving, equations, latex_name, line, tape_fields
+
+each_cell = pytest.mark.parametrize("cell", [row.cell for row in ROWS], ids=lambda cell: cell.name)
+Gates = namedtuple("Gates", "f n")
+
+
+def texts(lines):
+    return [each.text for each in lines]
+
+
+def read(update, adjoint=None, gates=("f",), split=()):
+    cell = sr.Cell("OWN", gates, update, adjoint, split)
+    return texts(equations(cell)), texts(adjoint_equations(cell))
+
+
+# ------------------------------------------------------------------------------------------------- the text
+
+
+def test_the_lines_of_an_lstm_are_those_of_the_code_each_name_assigned_once():
+    assert texts(equations(cells.lstm)) == [
+        "i = sigmoid(i_pre)",
+        "f = sigmoid(f_pre)",
+        "g = tanh(g_pre)",
+        "o = sigmoid(o_pre)",
+        "c = f * c_prev + i * g",
+        "tanh_c = tanh(c)",
+        "h = o * tanh_c",
+    ]
+    assert texts(adjoint_equations(cells.lstm)) == [
+        "do = dh * tanh_c",
+        "dc = dc_next + dh * o * (1 - tanh_c * tanh_c)",
+        "df = dc * c_prev",
+        "dc_prev = dc * f",
+        "di = dc * g",
+        "dg = dc * i",
+        "do_pre = do * o * (1 - o)",
+        "dg_pre = dg * (1 - g * g)",
+        "df_pre = df * f * (1 - f)",
+        "di_pre = di * i * (1 - i)",
+    ]
+
+
+def test_split_gates_keep_their_halves_and_the_direct_road_has_a_name():
+    assert texts(equations(cells.gru))[2:] == ["n = tanh(n_x + r * n_h)", "h = (1 - z) * n + z * h_prev"]
+    lines = texts(adjoint_equations(cells.gru))
+    assert lines[:5] == [
+        "dn = dh * (1 - z)",
+        "dz = dh * (h_prev - n)",
+        "dh_direct = dh * z",
+        "dn_x = dn * (1 - n * n)",
+        "dr = dn_x * n_h",
+    ]
+
+
+def test_simultaneous_assignments_are_split_and_returned_expressions_named():
+    assert texts(equations(coupled)) == [
+        "f = sigmoid(f_pre)",
+        "g = tanh(g_pre)",
+        "o = sigmoid(o_pre)",
+        "c = f * c_prev + (1 - f) * g",
+        "tanh_c = tanh(c)",
+        "h = o * tanh_c",
+    ]
+    assert texts(adjoint_equations(mgu))[-3:] == [
+        "df_pre = df * f * (1 - f)",
+        "dn_h = dn_x * f",
+        "dh_direct = dh * (1 - f)",
+    ]
+    assert adjoint_equations(pair) == []
+
+
+def test_the_gradients_that_arrive_are_named_by_whether_the_step_adds_to_them():
+    assert [arriving(c) for c in (cells.elman, cells.gru)] == [["dh"], ["dh"]]
+    assert [arriving(c) for c in (cells.lstm, pair)] == [["dh", "dc_next"], ["dh", "dm_next", "dk_next"]]
+    assert tape_fields(cells.gru) == ("r", "z", "n", "n_h", "h_prev")
+
+
+RATE = 0.25
+
+
+def test_names_that_are_taken_get_numbers_and_constants_their_values():
+    slope = 2
+
+    def update(f, n, h_prev):
+        """Not a line."""
+        f, n = torch.tanh(n), f.sigmoid()
+        h = RATE * f
+        h += n**slope
+        new: torch.Tensor = -h
+        return (new - h_prev,), Gates(f=f, n=h_prev)
+
+    assert read(update, gates=("f", "n"))[0] == [
+        "f = tanh(n_pre)",
+        "n_1 = sigmoid(f_pre)",
+        "h_1 = 0.25 * f",
+        "h_2 = h_1 + n_1 ** 2",
+        "new = -h_2",
+        "h = new - h_prev",
+        "n = h_prev",
+    ]
+
+
+def test_a_tape_may_be_read_by_its_fields_or_be_no_tape():
+    def update(f, n, h_prev):
+        n = torch.tanh(n)
+        h = n * f
+        return (h,), Gates(f, n)
+
+    def adjoint(t, dh):
+        return (dh * t.n, dh * t.f * (1 - t.n * t.n)), (None,)
+
+    def without(f, h_prev):
+        return (torch.tanh(f),), None
+
+    assert read(update, adjoint, ("f", "n")) == (
+        ["n = tanh(n_pre)", "h = n * f_pre", "f = f_pre"],
+        ["df_pre = dh * n", "dn_pre = dh * f * (1 - n * n)"],
+    )
+    assert read(without)[0] == ["h = tanh(f_pre)"]
+
+
+# ----------------------------------------------------------------------------------------------- the values
+
+
+@each_cell
+def test_every_line_gives_what_a_trace_has_under_its_name(cell):
+    layer = sr.RecurrentLayer(cell, 3, 4, dtype=torch.float64)
+    state = tuple(torch.randn(1, 2, 4, dtype=torch.float64) for _ in cell.states)
+    record = sr.trace(layer, torch.randn(5, 2, 3, dtype=torch.float64), state if state[1:] else state[0]).layer(0)
+    values = dict(record.tensors)
+    for each in equations(cell):
+        assert set(each.names) <= set(values)
+        found = line(f"{each.target} = {each.code}").evaluate(values)  # the printed text, parsed again
+        equal(found, each.evaluate(values))
+        if each.target in record.tensors:
+            close(found, record[each.target])
+        values[each.target] = found
+    assert set(cell.states) <= {each.target for each in equations(cell)}
+
+
+@pytest.mark.parametrize("cell", [row.cell for row in ROWS if row.cell.adjoint], ids=lambda cell: cell.name)
+def test_the_adjoints_lines_give_what_the_adjoint_returns(cell):
+    pre = [torch.randn(2, 4, dtype=torch.float64) for _ in cell.pre_activations]
+    prev = [torch.randn(2, 4, dtype=torch.float64) for _ in cell.states]
+    d_state = [torch.randn(2, 4, dtype=torch.float64) for _ in cell.states]
+    _, tape = cell.update(*pre, *prev)
+    values = tape._asdict() | dict(zip(arriving(cell), d_state, strict=True))
+    for each in adjoint_equations(cell):
+        values[each.target] = each.evaluate(values)
+    d_pre, d_prev = cell.adjoint(tape, *d_state)
+    for name, expected in zip(cell.pre_activations, d_pre, strict=True):
+        equal(values[f"d{name}_pre" if name in cell.gates else f"d{name}"], expected)
+    for name, expected in zip(["dh_direct", "dc_prev"], d_prev, strict=False):
+        assert (name in values) == (expected is not None)
+        if expected is not None:
+            equal(values[name], expected)
+
+
+def test_a_line_of_linear_algebra_reads_and_evaluates_as_one():
+    dx = line("dx = W_ii.T @ di_pre + W_if.T @ df_pre")
+    assert dx.text == "dx = W_ii^T di_pre + W_if^T df_pre"
+    assert dx.names == ("W_ii", "di_pre", "W_if", "df_pre")
+    values = {name: torch.randn(4, 3) if name[0] == "W" else torch.randn(4, 1) for name in dx.names}
+    equal(dx.evaluate(values), values["W_ii"].T @ values["di_pre"] + values["W_if"].T @ values["df_pre"])
+    with pytest.raises(KeyError, match="W_if"):
+        dx.evaluate({name: t for name, t in values.items() if name != "W_if"})
+    with pytest.raises(ValueError, match=re.escape("text should be an assignment to one name, got 'dx, dy = x'")):
+        line("dx, dy = x")
+
+
+# ---------------------------------------------------------------------------------------------------- LaTeX
+
+
+def test_latex_has_the_fields_signs():
+    shown = [each.latex() for each in equations(cells.lstm)]
+    assert shown[1] == r"f = \sigma(f_{\mathrm{pre}})"
+    assert shown[4] == r"c = f \odot c_{\mathrm{prev}} + i \odot g"
+    assert equations(cells.gru)[3].latex() == r"h = (1 - z) \odot n + z \odot h_{\mathrm{prev}}"
+    assert adjoint_equations(cells.elman_relu)[0].latex().endswith(r"\mathrm{d}h \odot [h > 0]")
+    assert line("dx = W_if.T @ df_pre - (a - b)").latex() == (
+        r"\mathrm{d}x = W_{if}^\top \, \mathrm{d}f_{\mathrm{pre}} - (a - b)"
+    )
+    assert line("y = -(a + b) * 0.5 / c ** 2").latex() == r"y = \frac{-(a + b) \cdot 0.5}{c^{2}}"
+    assert line("y = a / (b * c) + softplus(a <= b)").latex() == (
+        r"y = \frac{a}{b \odot c} + \mathrm{softplus}([a \leq b])"
+    )
+    assert latex_name("dtanh_c") == r"\mathrm{d}\mathrm{tanh}_{c}"
+    assert latex_name("new_h_1") == r"\mathrm{new}_{\mathrm{h\_1}}"
+    with pytest.raises(ValueError, match=re.escape("no LaTeX for [a]")):
+        line("y = [a]").latex()
+
+
+@each_cell
+def test_every_line_parses_as_mathematics(cell):
+    parser = matplotlib.mathtext.MathTextParser("path")
+    for each in [*equations(cell), *adjoint_equations(cell)]:
+        parser.parse(f"${each.latex()}$")
+
+
+# ----------------------------------------------------------------------------------------- what is not read
+
+
+def looped(f, h_prev):
+    for _ in range(2):
+        f = torch.tanh(f)
+    return (f,), None
+
+
+def indexed(f, h_prev):
+    h = f[:, :1] * h_prev
+    return (h,), None
+
+
+def unknown(f, h_prev):
+    h = sum(f, h_prev)
+    return (h,), None
+
+
+def elsewhere(f, h_prev):
+    result = (torch.tanh(f),), None
+    return result  # noqa: RET504
+
+
+def no_return(f, h_prev):
+    h = torch.tanh(f)  # noqa: F841
+
+
+def made_elsewhere(f, h_prev):
+    h = torch.tanh(f)
+    tape = namedtuple("Tape", "h")(h)
+    return (h,), tape
+
+
+class Method:
+    rate = 2.0
+
+    def update(self, f, h_prev):
+        return (self.rate * f,), None
+
+
+KIND = "assignments of sums, products, comparisons and torch's functions of its tensors"
+
+
+@pytest.mark.parametrize(
+    ("update", "text"),
+    [
+        (looped, f"should hold {KIND}; cannot read: for _ in range(2):\n    f = torch.tanh(f)"),
+        (indexed, f"should hold {KIND}; cannot read: f[:, :1]"),
+        (unknown, f"should hold {KIND}; cannot read: sum(f, h_prev)"),
+        (Method().update, f"should hold {KIND}; cannot read: self.rate"),
+        (elsewhere, "should hold a tuple of 2 in its return statement; cannot read: result"),
+    ],
+)
+def test_what_cannot_be_read_is_shown(update, text):
+    caught = outcome(equations, sr.Cell("OWN", ("f",), update))
+    assert caught == (ValueError, f"update of cell 'OWN' {text}")
+
+
+def test_a_function_without_a_return_or_a_tape_or_source_is_refused():
+    cell = functools.partial(sr.Cell, "OWN", ("f",))
+    assert outcome(adjoint_equations, cell(elsewhere, lambda tape, dh: ((dh,), (None,))))[0] is ValueError
+    with pytest.raises(ValueError, match=re.escape("should end with return, got h = torch.tanh(f)")):
+        equations(cell(no_return))
+    with pytest.raises(ValueError, match="should hold a tape of h in its return statement; cannot read: tape"):
+        equations(cell(made_elsewhere))
+    with pytest.raises(ValueError, match="only a function written with def can be read, got"):
+        equations(cell(lambda f, h_prev: ((f,), None)))
+    namespace = {}
+    exec("def update(f, h_prev):\n    return (f,), None", namespace)
+    with pytest.raises(ValueError, match="update of cell 'OWN': its source cannot be read: "):
+        equations(cell(namespace["update"]))
+    assert isinstance(equations(cells.elman)[0].expression, ast.expr)

@@ -1,0 +1,331 @@
+"""`scratchrnn explain`: every equation it prints holds, in every form; its options, statuses and errors."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+
+import matplotlib.mathtext
+import pytest
+import torch
+from running import close
+from table import ROWS, pair
+from test_mutants import Flip, install
+
+import scratchrnn as sr
+from scratchrnn import cells, cli
+from scratchrnn.derivation import derivation
+from scratchrnn.equations import line
+from scratchrnn.explain import explain
+from scratchrnn.walk import walk
+
+CELLS = {"rnn": cells.elman, "rnn_relu": cells.elman_relu, "lstm": cells.lstm, "gru": cells.gru}
+OWN = {f"table:{name}": None for name in ("mgu", "mgu_walked", "coupled", "pair")}
+each_name = pytest.mark.parametrize("name", [*CELLS, *OWN])
+each_cell = pytest.mark.parametrize("cell", [row.cell for row in ROWS], ids=lambda cell: cell.name)
+EQUATION = re.compile(r"(?<![\w=(])(\w+ = [^\[\n]*?)(?=\s{3}|\n|$|`)")
+
+
+def said(capsys, *arguments, status=0):
+    assert cli.main(["explain", *arguments]) == status
+    caught = capsys.readouterr()
+    return caught.out if status in (0, 1) else caught.err
+
+
+def python(text):
+    """A printed line as Python: `W_ii x` as `W_ii @ x`, `W^T` as `W.T`."""
+    text = text.replace("^T", ".T")
+    return line(re.sub(r"(?<=[\w.]) (?=[a-zA-Z])", " @ ", text))
+
+
+def printed(shown, start, end):
+    """The equations between two headings."""
+    part = shown[shown.index(f"\n{start}\n") : shown.index(f"\n{end}\n") if end else None]
+    return [python(found.strip()) for found in EQUATION.findall(part)]
+
+
+# ------------------------------------------------------------------------------------- every printed equation
+
+
+def own(name):
+    return CELLS[name] if name in CELLS else getattr(__import__("table"), name.removeprefix("table:"))
+
+
+@each_name
+def test_every_printed_equation_holds(name, capsys):
+    cell, I, H = own(name), 4, 5  # noqa: E741
+    shown = said(capsys, name, "--input-size", "4", "--hidden-size", "5")
+    forward = printed(shown, "Forward", "Shapes")
+    adjoint = printed(shown, "Backward: the adjoint", "Backward: the linear part")
+    linear = printed(shown, "Backward: the linear part", None)
+
+    shapes = {"x": (I, 1), "h_prev": (H, 1)} | {f"{s}_prev": (H, 1) for s in cell.states}
+    for g in cell.gates:
+        shapes |= {f"W_i{g}": (H, I), f"W_h{g}": (H, H), f"b_i{g}": (H, 1), f"b_h{g}": (H, 1)}
+    leaves = {n: torch.randn(s, dtype=torch.float64, requires_grad=True) for n, s in shapes.items()}
+    values = dict(leaves)
+    for each in forward:
+        values[each.target] = each.evaluate(values)
+    pre = [values[f"{p}_pre" if p in cell.gates else p] for p in cell.pre_activations]
+    state, _ = cell.update(*pre, *[leaves[f"{s}_prev"] for s in cell.states])
+    for s, expected in zip(cell.states, state, strict=True):
+        close(values[s], expected)
+
+    d_state = [torch.randn(H, 1, dtype=torch.float64) for _ in state]
+    given = dict(values)
+    for s, d in zip(cell.states, d_state, strict=True):
+        given |= {f"d{s}": d, f"d{s}_next": d}
+    gradients = torch.autograd.grad(state, [*leaves.values(), *pre], d_state, allow_unused=True, materialize_grads=True)
+    expected = dict(zip([f"d{n}" for n in leaves], gradients, strict=False))
+    names = [f"d{p}_pre" if p in cell.gates else f"d{p}" for p in cell.pre_activations]
+    expected |= zip(names, gradients[len(leaves) :], strict=True)
+    held = set()
+    for each in [*adjoint, *linear]:
+        found = each.evaluate(given)
+        if each.target in expected:
+            close(found, expected[each.target])
+            held.add(each.target)
+        if each.target in given and each.target not in {f"d{s}" for s in cell.states}:
+            close(found, given[each.target])  # the chain rule and the cell's own line
+        given[each.target] = found
+    unused = {f"d{s}_prev" for s in cell.states if f"{s}_prev" not in {n for e in forward for n in e.names}}
+    assert held == set(expected) - unused
+    doubled = [each.target for each in adjoint]
+    assert (len(set(doubled)) < len(doubled)) == (cell.adjoint is not None)
+
+
+@each_cell
+def test_the_numbers_agree_with_autograd_and_torch(cell):
+    found = walk(cell, 3, 2)
+    assert max(d.value for d in found.deviations) <= 1e-15
+    references = {d.reference for d in found.deviations}
+    assert any(r.startswith("torch.nn.") for r in references) == (cell in CELLS.values())
+    assert {"a call of update", "autograd"} <= references
+    assert all(t.abs().min() > 0 for name, t in found.given.items() if name != "x")
+    for name in ("x", "h_prev", *(f"{p}{g}" for g in cell.gates for p in ("W_i", "W_h", "b_i", "b_h"))):
+        assert {d.name for d in found.deviations} >= {f"d{name}"}
+
+
+@each_name
+def test_numbers_are_those_of_the_lines_beside_them(name, capsys):
+    shown = said(capsys, name, "--numbers", "--input-size", "2", "--hidden-size", "3")
+    found = walk(own(name), 2, 3)
+    rows = re.findall(
+        r"^ +(\w+) = .*?   \[ *(.+?)\]$", shown[shown.index("\nForward\n") : shown.index("\nShapes")], re.M
+    )
+    assert [target for target, _ in rows] == list(found.forward)
+    for target, numbers in rows:
+        assert numbers.split() == [f"{v + 0.0:.4f}" for v in found.forward[target].flatten().tolist()]
+    for values in (found.derived, found.by_hand, found.linear, found.given):
+        for target, value in values.items():
+            assert f"{target} " in shown
+            assert f"[{' '.join(f'{v + 0.0:8.4f}' for v in value.T[0].tolist())}]" in shown or value.shape[1] > 1
+            assert f"[{' '.join(f'{v + 0.0:8.4f}' for v in value[0].tolist())}]" in shown or value.shape[1] == 1
+    assert "All agree in float64; the largest deviation is " in shown.splitlines()[-1]
+
+
+# -------------------------------------------------------------------------------------------------- mutants
+
+
+def signs():
+    for name, cell in CELLS.items():
+        for function in (cell.update, cell.adjoint):
+            tree = ast.parse(inspect.getsource(function))
+            for k in range(sum(isinstance(node, (ast.Add, ast.Sub)) for node in ast.walk(tree))):
+                yield pytest.param(name, function, k, id=f"{function.__name__}-sign-{k}")
+
+
+@pytest.mark.parametrize(("name", "function", "sign"), list(signs()))
+def test_a_flipped_sign_shows_in_the_text_and_is_found(name, function, sign, tmp_path, monkeypatch, capsys):
+    before = said(capsys, name)
+    tree = ast.fix_missing_locations(Flip(sign).visit(ast.parse(inspect.getsource(function))))
+    file = tmp_path / "mutant.py"
+    file.write_text(f"from __future__ import annotations\nfrom scratchrnn.cells import *\n{ast.unparse(tree)}\n")
+    spec = importlib.util.spec_from_file_location("mutant", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    install(monkeypatch, cells, function.__name__, getattr(module, function.__name__))
+    assert said(capsys, name) != before
+    shown = said(capsys, name, "--numbers", status=1)
+    assert "All agree" not in shown
+    if function.__name__.endswith("adjoint"):
+        assert re.search(r"DIFFERS d\w+ of the adjoint from autograd by \d", shown)
+        assert "from torch.nn" not in shown
+    else:
+        assert re.search(r"DIFFERS h of the forward from torch.nn.\w+Cell by \d", shown)
+
+
+# ---------------------------------------------------------------------------------------------- what it says
+
+
+def test_an_lstm_is_explained(capsys):
+    shown = said(capsys, "lstm")
+    text = " ".join(shown.split())
+    assert text.startswith("LSTM, 3 inputs, 2 units Source: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8")
+    assert "  f_pre = W_if x + b_if + W_hf h_prev + b_hf\n" in shown
+    assert "W_ii, W_if, W_ig, W_io: the blocks of rows of weight_ih [8, 3]" in text
+    assert "parameters 56 G H (I + H + 2), G = 4" in text
+    assert sum(p.numel() for p in torch.nn.LSTMCell(3, 2).parameters()) == 56
+    assert "FLOP forward 122 80 in matrix products, 42 elementwise" in text
+    assert "in the engine 6 x 2 x 4 = 48 i_pre, f_pre, g_pre, o_pre, h_prev, c_prev" in text
+    assert "The engine does not keep the tape." in text
+    assert "dh and dc_next arrive from the loss" in text
+    assert "dc = dc_next + dtanh_c * (1 - tanh_c * tanh_c)   dc = dc_next + dh * o * (1 - tanh_c * tanh_c)" in shown
+    assert "  dh_prev = W_hi^T di_pre + W_hf^T df_pre + W_hg^T dg_pre + W_ho^T do_pre\n" in shown
+    assert "dh_direct" not in shown
+    assert all(len(row) <= 100 for row in shown.splitlines())
+
+
+def test_the_engine_keeps_what_is_said(capsys):
+    layer = sr.LSTM(3, 2)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        layer(torch.randn(7, 1, 3))
+    rows = [t for t in saved if t.shape[0] == 7 and t.shape[1:] != (3,)]
+    assert sum(t.numel() * t.element_size() for t in rows) == 7 * 48
+
+
+def test_a_cell_without_an_adjoint_gets_the_derivation_alone(capsys):
+    shown = said(capsys, "table:pair")
+    assert "dk = dk_next + dh * b * (1 - tanh(k) * tanh(k))" in shown
+    assert "dm = dm_next + dk * a" in shown
+    assert "db_h = -db * (1 - b * b) * 0.5" in shown
+    assert "dh_direct is the part of dh_prev that does not come through W_hh." in shown
+    assert "autograd walks through the steps" in shown
+    assert "has it" not in shown
+    assert "in the engine" not in shown
+    assert [step.line.target for step in derivation(pair)] == ["h", "k", "m", "b", "a"]
+
+
+def test_the_docstring_of_an_own_update_is_its_source(capsys):
+    assert "An LSTM whose input gate is 1 - f (Greff et al. 2017, arXiv:1503.04069)." in said(capsys, "table:coupled")
+    bare = sr.Cell("BARE", ("f",), bare_update)
+    assert "Source: update has no docstring." in explain(bare, 1, 1)[0].parts
+
+
+def bare_update(f, h_prev):
+    h = torch.tanh(f)
+    return (h,), None
+
+
+# --------------------------------------------------------------------------------------------------- forms
+
+
+@each_name
+@pytest.mark.parametrize("numbers", [[], ["--numbers"]], ids=["", "numbers"])
+def test_markdown_has_headings_code_and_well_formed_tables(name, numbers, capsys):
+    shown = said(capsys, name, "--markdown", *numbers)
+    rows = shown.splitlines()
+    assert rows[0].startswith("# ")
+    assert sum(row.startswith("## ") for row in rows) == (8 if numbers else 6)
+    assert rows.count("```text") == rows.count("```") == 3
+    tables = re.findall(r"(?:^\|.*\|\n)+", shown, re.MULTILINE)
+    assert len(tables) == (6 if numbers else 4)
+    for table in tables:
+        head, rule, *body = table.splitlines()
+        assert re.fullmatch(r"\|(---\|)+", rule)
+        assert body
+        for row in [head, *body]:
+            assert row.count("|") == rule.count("|")
+            assert row.count("`") % 2 == 0
+    terminal = said(capsys, name, *numbers)
+    spaceless = re.sub(r"\s", "", shown)
+    for part in ("Forward", "Backward: the adjoint"):
+        for each in printed(terminal, part, "Shapes" if part == "Forward" else "Backward: the linear part"):
+            assert re.sub(r"\s", "", each.text) in spaceless
+
+
+@each_name
+@pytest.mark.parametrize("numbers", [[], ["--numbers"]], ids=["", "numbers"])
+def test_every_line_of_latex_parses(name, numbers, capsys):
+    shown = said(capsys, name, "--latex", *numbers)
+    parser = matplotlib.mathtext.MathTextParser("path")
+    aligned = re.findall(r"\\begin{align\*}\n(.*?)\n\\end{align\*}", shown, re.DOTALL)
+    assert len(aligned) >= 3
+    formulas = re.findall(r"\$(.+?)\$", shown)
+    for block in aligned:
+        for row in block.split(" \\\\\n"):
+            formulas += re.split(r"(?<!\\) & (?=[^=])|&", row) if "pmatrix" not in row else []
+    for formula in formulas:
+        if formula.strip() and "pmatrix" not in formula:
+            parser.parse(f"${formula.strip()}$")
+    for matrix in re.findall(r"\\begin{pmatrix}(.+?)\\end{pmatrix}", shown):
+        counts = {len(row.split("&")) for row in matrix.split(r"\\")}
+        assert len(counts) == 1
+    for environment in ("align*", "tabular", "pmatrix"):
+        assert shown.count(rf"\begin{{{environment}}}") == shown.count(rf"\end{{{environment}}}")
+    prose = re.sub(r"\\begin{align\*}.*?\\end{align\*}|\$.+?\$|% needs.*", "", shown, flags=re.DOTALL)
+    assert not re.search(r"(?<!\\)[_#]", prose)
+    assert not re.search(r"^\[", prose, re.MULTILINE)
+    assert ("pmatrix" in shown) == bool(numbers)
+
+
+def test_latex_has_the_names_of_the_paper(capsys):
+    shown = said(capsys, "lstm", "--latex")
+    assert r"f_{\mathrm{pre}} &= W_{if} \, x + b_{if} + W_{hf} \, h_{\mathrm{prev}} + b_{hf} \\" in shown
+    assert r"c &= f \odot c_{\mathrm{prev}} + i \odot g \\" in shown
+    assert r"\mathrm{d}W_{hf} &= \mathrm{d}f_{\mathrm{pre}} \, h_{\mathrm{prev}}^\top \\" in shown
+    assert r"From $h = o \odot \mathrm{tanh}_{c}$:" in shown
+
+
+# -------------------------------------------------------------------------------------------------- errors
+
+MODULE = """
+import torch
+from scratchrnn import Cell
+
+def soft(f, h_prev):
+    h = torch.nn.functional.softplus(f) / 2
+    return (h,), None
+
+def halved(f, h_prev):
+    h = torch.tanh(f) / 2
+    return (h,), None
+
+def idle(f, g, h_prev):
+    h = torch.tanh(f)
+    return (h,), None
+
+soft, halved, idle = Cell("SOFT", ("f",), soft), Cell("HALVED", ("f",), halved), Cell("IDLE", ("f", "g"), idle)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["elman"], "CELL should be rnn, rnn_relu, lstm, gru, or of the form my.module:name, got 'elman'"),
+        (["my:"], "CELL should be of the form my.module:Name, got 'my:'"),
+        (["no_such_module:mgu"], "CELL 'no_such_module:mgu' cannot be imported: No module named 'no_such_module'"),
+        (["mine:nothing"], "CELL 'mine:nothing' cannot be imported: module 'mine' has no attribute 'nothing'"),
+        (["mine:torch"], "CELL 'mine:torch' should be a scratchrnn.Cell, got <module 'torch'"),
+        (["mine:soft"], "cannot read: torch.nn.functional.softplus(f)"),
+        (["mine:halved"], "the chain rule is known for + - * sigmoid tanh relu and numbers, not for tanh(f_pre) / 2"),
+        (["mine:idle"], "update of cell 'IDLE' makes no use of g_pre: there is no gradient to derive"),
+        (["lstm", "--input-size", "0"], "--input-size should be at least 1, got 0"),
+        (["lstm", "--hidden-size", "-2"], "--hidden-size should be at least 1, got -2"),
+    ],
+)
+def test_a_bad_argument_is_named(arguments, text, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    error = said(capsys, *arguments, status=2)
+    assert error.startswith("scratchrnn explain: ")
+    assert text in error
+
+
+def test_markdown_and_latex_exclude_each_other(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["explain", "lstm", "--markdown", "--latex"])
+    assert caught.value.code == 2
+    assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_the_help_names_cells_and_statuses(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["explain", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "rnn, rnn_relu, lstm, gru, or a Cell of your own as my.module:name" in shown
+    assert "Exit status: 0 done, 1 with --numbers: something differs from autograd or torch.nn, 2 bad usage" in shown

@@ -1,0 +1,532 @@
+"""What the pictures show: their data, labels and limits; what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from running import each_row, error, layers, leaf, states
+from table import ROWS, TWINNED, Row, coupled, mgu, pair
+from torch import nn
+from torch.nn.utils.rnn import pack_sequence
+
+import scratchrnn as sr
+from scratchrnn import plot
+from scratchrnn.cells import BUILT_IN, elman, gru, lstm
+from scratchrnn.diagram import lay_out
+from scratchrnn.record import Record
+from scratchrnn.summary import gradient_norms, saturation, spectral_radius
+
+T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
+LENGTHS = [4, 6, 2]
+CELLS = [*BUILT_IN.values(), mgu, coupled, pair]
+LSTM = next(row for row in ROWS if row.name == "LSTM")
+
+
+def packed_record(row: Row = LSTM, **options: Any) -> Record:
+    """Of the reverse direction of layer 1, from a random state, sequences of other lengths."""
+    layer = row.layer(I, H, num_layers=2, bidirectional=True, dtype=torch.float64, **options)
+    x = pack_sequence([leaf(n, I) for n in LENGTHS], enforce_sorted=False)
+    return sr.trace(layer, x, states(row, layer, B)).layer(1, reverse=True)
+
+
+def drawn(figure: Figure) -> list[Axes]:
+    """The panels of a figure, drawn once so that labels and limits are what is seen."""
+    FigureCanvasAgg(figure).draw()
+    (ax,) = figure.axes
+    return ax.child_axes
+
+
+def image(panel: Axes) -> Any:
+    (found,) = panel.images
+    return found
+
+
+def labels(panel: Axes) -> list[str]:
+    return [label.get_text() for label in panel.get_xticklabels()]
+
+
+def images(figure: Figure) -> dict[str, Axes]:
+    return {panel.get_title(loc="left"): panel for panel in drawn(figure) if panel.images}
+
+
+# ---------------------------------------------------------------------------------------------------- gates
+
+
+@each_row
+def test_every_gate_and_state_is_an_image_of_the_records_numbers_to_the_sequences_end(row: Row) -> None:
+    record = packed_record(row)
+    figure = plot.gates(record, sequence=2)
+    panels = images(figure)
+    assert [*panels] == [n for n in dict.fromkeys([*row.cell.gates, *row.cell.states]) if n in record]
+    for name, panel in panels.items():
+        np.testing.assert_array_equal(image(panel).get_array(), record[name][: LENGTHS[2], 2].T)
+    assert figure.axes[0].get_title() == f"{row.cell.name}, sequence 2"
+    assert {panel.get_ylabel() for panel in panels.values()} == {"unit"}
+    assert [panel.get_xlabel() for panel in panels.values()] == [""] * (len(panels) - 1) + ["step"]
+
+
+def test_the_colours_of_a_gate_span_what_it_can_be_and_others_have_zero_in_the_middle() -> None:
+    record = packed_record()
+    record.c.mul_(7)
+    panels = images(plot.gates(record, names=["f", "g", "c"]))
+    largest = record.c.abs().max().item()
+    for name, cmap, limits in [("f", "cividis", (0, 1)), ("g", "PuOr", (-1, 1)), ("c", "PuOr", (-largest, largest))]:
+        assert image(panels[name]).get_cmap().name == cmap
+        assert image(panels[name]).get_clim() == limits
+    bars = [panel for panel in drawn(plot.gates(record, names=["f", "g"])) if not panel.images]
+    ticks = [[t.get_text().replace("\N{MINUS SIGN}", "-") for t in bar.get_yticklabels()] for bar in bars]
+    assert ticks == [["0", "0.5", "1"], ["-1", "0", "1"]]
+
+
+def test_a_gate_that_is_closed_for_good_keeps_its_colours() -> None:
+    record = packed_record()
+    record.f.zero_()
+    assert image(images(plot.gates(record))["f"]).get_clim() == (0, 1)
+
+
+def test_the_gradient_of_a_gate_has_zero_in_the_middle() -> None:
+    layer = nn.LSTM(I, H)
+    trace = sr.trace(layer, torch.randn(T, B, I), differentiable=True)
+    gradients = trace.gradients(trace.output.square().sum()).layer(0)
+    panel = images(plot.gates(gradients, names=["f"]))["f"]
+    largest = gradients.f.abs().max().item()
+    assert image(panel).get_cmap().name == "PuOr"
+    assert image(panel).get_clim() == pytest.approx((-largest, largest))
+
+
+def test_tokens_stand_below_the_lowest_panel_and_unprintable_ones_are_readable() -> None:
+    record = packed_record()
+    *above, lowest = images(plot.gates(record, tokens=["a", " ", "\n", "$x$"])).values()
+    assert labels(lowest) == ["a", "␣", "↵", "$x$"]
+    assert [t.get_parse_math() for t in lowest.get_xticklabels()] == [False] * 4
+    assert list(lowest.get_xticks()) == [0, 1, 2, 3]
+    assert not any(label.get_visible() for panel in above for label in panel.get_xticklabels() if label.get_text())
+
+
+@pytest.mark.parametrize("draw", [plot.gates, lambda record, **options: plot.unit(record, 0, **options)])
+def test_tokens_are_thinned_until_none_touches_another(draw: Callable[..., Figure]) -> None:
+    record = sr.trace(nn.GRU(I, H), torch.randn(200, I)).layer(0)
+    tokens = [f"token{t}" for t in range(200)]
+    figure = draw(record, tokens=tokens)
+    lowest = next(panel for panel in drawn(figure) if panel.get_xlabel() == "step")
+    shown = [label.get_text() for label in lowest.get_xticklabels()]
+    assert 20 < len(shown) < 100
+    assert shown == tokens[:: -(-200 // len(shown))]
+    boxes = [label.get_window_extent() for label in lowest.get_xticklabels()]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+# ----------------------------------------------------------------------------------------------------- unit
+
+
+@each_row
+def test_a_units_lines_are_the_records_numbers_gates_above_states(row: Row) -> None:
+    record = packed_record(row)
+    figure = plot.unit(record, 3, sequence=0, tokens="abcd")
+    panels = drawn(figure)
+    kept = [g for g in row.cell.gates if g in record]
+    assert [p.get_ylabel() for p in panels] == (["gate"] if kept else []) + ["state"]
+    lines = {line.get_label(): line for p in panels for line in p.lines if not line.get_label().startswith("_")}
+    assert [*lines] == [*kept, *row.cell.states]
+    for name, line in lines.items():
+        np.testing.assert_array_equal(line.get_xdata(), range(LENGTHS[0]))
+        np.testing.assert_array_equal(line.get_ydata(), record[name][: LENGTHS[0], 0, 3])
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines.values()}) == len(lines)
+    assert [text.get_text() for p in panels for text in p.get_legend().get_texts()] == [*lines]
+    assert figure.axes[0].get_title() == f"{row.cell.name}, unit 3, sequence 0"
+    assert labels(panels[-1]) == [*"abcd"]
+
+
+def test_named_lines_alone_are_drawn_and_what_is_no_state_is_a_value() -> None:
+    gate, value = drawn(plot.unit(packed_record(), 0, names=["f", "f_pre", "c"]))
+    assert [p.get_ylabel() for p in (gate, value)] == ["gate", "value"]
+    assert [line.get_label() for line in value.lines[1:]] == ["f_pre", "c"]
+
+
+def test_under_a_projection_a_units_emitted_state_is_shown_only_if_named() -> None:
+    record = packed_record(proj_size=2)
+    shown = [line.get_label() for p in drawn(plot.unit(record, 4)) for line in p.lines[1:]]
+    assert shown == ["i", "f", "g", "o", "c"]
+    assert error(lambda: plot.unit(record, 4, names=["h"])) == (
+        IndexError,
+        "k should be a unit from 0 to 1, got 4",
+    )
+    np.testing.assert_array_equal(drawn(plot.unit(record, 1, names=["h"]))[0].lines[1].get_ydata(), record.h[:4, 0, 1])
+
+
+def test_thirty_five_lines_differ() -> None:
+    styles = plot._line_styles()
+    found = [next(styles) for _ in range(35)]
+    assert len({(style["color"], str(style["linestyle"])) for style in found}) == 35
+
+
+# ----------------------------------------------------------------------------------------------- histograms
+
+
+@each_row
+def test_histograms_count_every_valid_value_once_and_name_the_saturated_shares(row: Row) -> None:
+    record = packed_record(row)
+    expected = saturation(record)
+    figure = plot.histograms(record)
+    names = [g for g in row.cell.gates if g in record] or ["h"]
+    for name, panel in zip(names, drawn(figure), strict=True):
+        assert panel.get_title() == name
+        bars = [p for p in panel.patches if isinstance(p, Rectangle)][:40]
+        assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
+        values = record[name][record.valid()]
+        bounded = panel.get_xlim() in [(0, 1), (-1, 1)]
+        heights, _ = np.histogram(values.numpy(), 40, panel.get_xlim() if bounded else None)
+        assert [bar.get_height() for bar in bars] == pytest.approx(heights / values.numel())
+        shares = [share.mean().item() for share in expected[name]] if bounded else []
+        assert [text.get_text() for text in panel.texts] == [f"{share:.1%}" for share in shares]
+    assert figure.axes[0].get_title() == row.cell.name
+
+
+def test_a_histograms_axis_spans_the_gates_bounds_and_marks_where_it_saturates() -> None:
+    record = packed_record()
+    record.f.fill_(0.99)
+    f, g, c = drawn(plot.histograms(record, ["f", "g", "c"]))
+    assert f.get_xlim() == (0, 1)
+    assert g.get_xlim() == (-1, 1)
+    assert list(f.get_xticks()) == pytest.approx([0.05, 0.5, 0.95])
+    assert list(g.get_xticks()) == pytest.approx([-0.9, 0, 0.9])
+    assert [text.get_text() for text in f.texts] == ["0.0%", "100.0%"]
+    assert not c.texts
+
+
+# ------------------------------------------------------------------------------------------- gradient norms
+
+
+def test_gradient_norms_are_lines_on_a_logarithmic_axis_with_the_spectral_radius_in_the_legend() -> None:
+    norms, radii = {}, {}
+    for name, layer in {"Elman": nn.RNN(I, H), "LSTM": nn.LSTM(I, H)}.items():
+        trace = sr.trace(layer, torch.randn(T, B, I), differentiable=True)
+        norms[name] = gradient_norms(trace.gradients(trace.output[-1].sum()).layer(0))
+        radii[name] = spectral_radius(layer)
+    figure = plot.gradient_norms(norms, {"LSTM": radii["LSTM"]})
+    drawn(figure)
+    (ax,) = figure.axes
+    assert ax.get_yscale() == "log"
+    assert ax.get_xlabel() == "step t"
+    assert "partial L" in ax.get_ylabel()
+    elman_line, _, lstm_line, _ = ax.lines
+    np.testing.assert_array_equal(elman_line.get_ydata(), norms["Elman"])
+    np.testing.assert_array_equal(lstm_line.get_ydata(), norms["LSTM"])
+    shown = ", ".join(f"{g} {radius:.2f}" for g, radius in radii["LSTM"].items())
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["Elman", f"LSTM\n$\\rho(W_h)$: {shown}"]
+
+
+def test_a_norm_of_zero_is_a_gap_and_a_triangle_at_the_edge() -> None:
+    figure = plot.gradient_norms({"a": torch.tensor([0.0, 0.0, 2.0**-100, 2.0]), "none": torch.zeros(4)})
+    drawn(figure)
+    (ax,) = figure.axes
+    line, zeros, _, all_zeros, _ = ax.lines
+    np.testing.assert_array_equal(line.get_ydata(), [np.nan, np.nan, 2.0**-100, 2.0])
+    assert zeros.get_marker() == "v"
+    assert zeros.get_xydata().tolist() == [[0, 0], [1, 0]]
+    assert zeros.get_transform() == ax.get_xaxis_transform()
+    assert len(all_zeros.get_xdata()) == 4
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "none", "norm 0"]
+
+
+# -------------------------------------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("row", TWINNED, ids=str)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_weights_are_the_layers_on_one_scale_with_the_gates_blocks_apart(row: Row, reverse: bool) -> None:
+    suffix = "l1_reverse" if reverse else "l1"
+    for layer in layers(row, I, H, num_layers=2, bidirectional=True):
+        figure = plot.weights(layer, 1, reverse)
+        *panels, bar = drawn(figure)
+        given = dict(layer.named_parameters())
+        ih, hh = given[f"weight_ih_{suffix}"], given[f"weight_hh_{suffix}"]
+        bias = torch.stack([given[f"bias_ih_{suffix}"], given[f"bias_hh_{suffix}"]], 1)
+        assert [p.get_title() for p in panels] == ["weight_ih", "weight_hh", "bias"]
+        largest = max(w.abs().max().item() for w in (ih, hh, bias))
+        for panel, expected in zip(panels, (ih, hh, bias), strict=True):
+            np.testing.assert_array_equal(image(panel).get_array(), expected.detach())
+            assert image(panel).get_clim() == (-largest, largest)
+            assert [label.get_text() for label in panel.get_yticklabels()] == [*row.cell.gates]
+            assert [line.get_ydata()[0] for line in panel.lines] == [n * H - 0.5 for n in range(1, len(row.cell.gates))]
+        assert labels(panels[-1]) == ["ih", "hh"]
+        assert bar.get_ylim() == (-largest, largest)
+        assert figure.axes[0].get_title() == f"{row.cell.name}, layer 1{', reverse' if reverse else ''}"
+
+
+def test_a_projection_has_a_panel_and_a_layer_without_bias_none_for_it() -> None:
+    layer = nn.LSTM(I, H, proj_size=2, bias=False)
+    *panels, _ = drawn(plot.weights(layer))
+    assert [p.get_title() for p in panels] == ["weight_ih", "weight_hh", "weight_hr"]
+    np.testing.assert_array_equal(image(panels[-1]).get_array(), layer.weight_hr_l0.detach())
+    assert not panels[-1].lines
+
+
+def test_weights_of_ones_own_cell() -> None:
+    layer = sr.RecurrentLayer(mgu, I, H)
+    panel = drawn(plot.weights(layer))[1]
+    np.testing.assert_array_equal(image(panel).get_array(), layer.weight_hh_l0.detach())
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["f", "n"]
+
+
+# -------------------------------------------------------------------------------------------------- diagram
+
+
+def boxes(figure: Figure) -> list[FancyBboxPatch]:
+    return [p for p in figure.axes[0].patches if isinstance(p, FancyBboxPatch)]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_no_box_of_a_diagram_overlaps_another_and_every_text_is_inside_its_box(cell: sr.Cell) -> None:
+    figure = plot.diagram(cell)
+    FigureCanvasAgg(figure).draw()
+    frames = [box.get_window_extent() for box in boxes(figure)]
+    words = [text.get_window_extent() for text in figure.axes[0].texts]
+    for inner, outer in zip(words, frames, strict=True):
+        assert outer.x0 < inner.x0 < inner.x1 < outer.x1
+        assert outer.y0 < inner.y0 < inner.y1 < outer.y1
+    assert not any(a.overlaps(b) for a, b in combinations(frames, 2))
+    assert all(figure.bbox.x0 < f.x0 and f.x1 < figure.bbox.x1 for f in frames)
+    assert all(figure.bbox.y0 < f.y0 and f.y1 < figure.bbox.y1 for f in frames)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_an_arrow_of_a_diagram_meets_no_box_but_those_at_its_ends(cell: sr.Cell) -> None:
+    _, sources = plot._boxes(cell)
+    figure = plot.diagram(cell)
+    arrows = [p for p in figure.axes[0].patches if isinstance(p, FancyArrowPatch)]
+    assert len(arrows) == sum(len(made_from) for made_from in sources.values())
+    frames = [(b.get_x(), b.get_y(), b.get_x() + b.get_width(), b.get_y() + b.get_height()) for b in boxes(figure)]
+    for arrow in arrows:
+        curve = arrow._path_original.interpolated(1).to_polygons(closed_only=False)[0]
+        points = np.concatenate([np.linspace(a, b, 20) for a, b in pairwise(curve)])
+        for x0, y0, x1, y1 in frames:
+            inside = (points[:, 0] > x0 + 0.1) & (points[:, 0] < x1 - 0.1)
+            inside &= (points[:, 1] > y0 + 0.1) & (points[:, 1] < y1 - 0.1)
+            assert not inside.any()
+
+
+def test_a_diagram_of_the_lstm_has_its_equations_from_left_to_right() -> None:
+    figure = plot.diagram(lstm)
+    found = texts(figure)
+    assert r"$c = f \odot c_{\mathrm{prev}} + i \odot g$" in found
+    assert r"$f = \sigma(f_{\mathrm{pre}})$" in found
+    assert any("W_{if}" in text and "b_{hf}" in text for text in found)
+    assert r"$h_{\mathrm{prev}}$" not in found  # it is read through the weights alone
+    x = {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
+    assert x[r"$c_{\mathrm{prev}}$"] < x[r"$f = \sigma(f_{\mathrm{pre}})$"]
+    assert x[r"$f = \sigma(f_{\mathrm{pre}})$"] < x[r"$c = f \odot c_{\mathrm{prev}} + i \odot g$"] < x["$c$"]
+    assert abs(x["$c$"] - x["$h$"]) < 1
+    assert max(x.values()) == max(x["$c$"], x["$h$"])
+    width = {t: box.get_linewidth() for t, box in zip(found, boxes(figure), strict=True)}
+    thick = {text for text, points in width.items() if points > 1}
+    assert {"$c$", "$h$", r"$c_{\mathrm{prev}}$", r"$c = f \odot c_{\mathrm{prev}} + i \odot g$"} < thick
+    assert len(thick) == 5  # and h = ...
+
+
+def test_a_diagram_of_the_gru_keeps_the_halves_of_the_split_gate_apart() -> None:
+    found = texts(plot.diagram(gru))
+    assert any(text.startswith("$n_{x} = ") and "W_{in}" in text and "W_{hn}" not in text for text in found)
+    assert any(text.startswith("$n_{h} = ") and "W_{hn}" in text and "b_{hn}" in text for text in found)
+    assert r"$h_{\mathrm{prev}}$" in found
+
+
+def test_a_diagram_in_small_axes_has_smaller_letters_that_fit() -> None:
+    figure = Figure(figsize=(5, 4))
+    ax = figure.subplots(2, 2)[0, 0]
+    assert plot.diagram(gru, ax) is figure
+    FigureCanvasAgg(figure).draw()
+    words = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for a, b in combinations(words, 2))
+    assert ax.texts[0].get_size() < plot.diagram(gru).axes[0].texts[0].get_size()
+
+
+def test_what_is_needed_far_to_the_right_has_a_lane_of_its_own_below_the_boxes_between() -> None:
+    sources = {"a": [], "b": ["a"], "c": ["b"], "d": ["a", "c"]}
+    placed = lay_out(sources, dict.fromkeys(sources, (20.0, 10.0)), gaps=(30, 8), lane=4)
+    assert [placed.centres[name][0] for name in sources] == [10, 60, 110, 160]
+    assert placed.routes["a", "b"][0] == (20, placed.centres["a"][1])
+    for name in ("b", "c"):
+        x, y = placed.centres[name]
+        (at,) = {point[1] for point in placed.routes["a", "d"] if abs(point[0] - x) <= 10}
+        assert abs(at - y) >= 5 + 8 + 2 - 1e-6
+    assert placed.size[0] == 170
+
+
+def crossings(sources: dict[str, list[str]], last: list[str]) -> int:
+    """How many pairs of arrows change their order between two columns."""
+    placed = lay_out(sources, dict.fromkeys(sources, (20.0, 10.0)), last)
+    gaps = [(a, b) for route in placed.routes.values() for a, b in zip(route[1::2], route[2::2], strict=False)]
+    return sum(
+        a[0] == c[0] and (a[1] - c[1]) * (b[1] - d[1]) < -1e-6
+        for (a, b), (c, d) in combinations(dict.fromkeys(gaps), 2)
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_no_two_arrows_of_these_cells_cross(cell: sr.Cell) -> None:
+    _, sources = plot._boxes(cell)
+    assert crossings(sources, [*sources][-len(cell.states) :]) == 0
+
+
+def test_arrows_cross_where_they_must_and_no_more() -> None:
+    all_to_all = {"a": [], "b": [], "x": ["a", "b"], "y": ["a", "b"]}
+    assert crossings(all_to_all, []) == 1
+    backwards = {"a": [], "b": [], "c": [], "x": ["c"], "y": ["b"], "z": ["a"]}
+    assert crossings(backwards, []) == 0
+    swapped = {"a": [], "b": [], "c": [], "p": ["a", "b"], "q": ["b", "c"], "r": ["a"], "x": ["p", "r"], "y": ["q"]}
+    assert crossings(swapped, ["y", "x"]) == 0
+
+
+# ------------------------------------------------------------------------------------------- axes and errors
+
+
+DRAW: dict[str, Callable[..., Figure]] = {
+    "gates": lambda **o: plot.gates(packed_record(), **o),
+    "unit": lambda **o: plot.unit(packed_record(), 0, **o),
+    "histograms": lambda **o: plot.histograms(packed_record(), **o),
+    "gradient_norms": lambda **o: plot.gradient_norms({"a": torch.rand(3)}, **o),
+    "weights": lambda **o: plot.weights(nn.GRU(I, H), **o),
+    "diagram": lambda **o: plot.diagram(elman, **o),
+}
+each_picture = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
+
+
+@each_picture
+def test_a_picture_goes_into_the_given_axes_and_leaves_the_others_alone(draw: Callable[..., Figure]) -> None:
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    ax, other = figure.subplots(1, 2)
+    assert draw(ax=ax) is figure
+    FigureCanvasAgg(figure).draw()
+    assert figure.axes == [ax, other]
+    assert ax.child_axes or ax.lines or ax.patches
+    assert not other.has_data()
+    assert not other.child_axes
+
+
+@each_picture
+def test_the_whole_figure_of_a_subfigures_axes_is_returned(draw: Callable[..., Figure]) -> None:
+    figure = Figure(figsize=(12, 6))
+    assert draw(ax=figure.subfigures(1, 2)[0].subplots()) is figure
+
+
+@each_picture
+def test_what_is_no_axes_is_refused(draw: Callable[..., Figure]) -> None:
+    expected = (TypeError, "ax should be an Axes of matplotlib, got Figure")
+    assert error(lambda: draw(ax=Figure())) == expected
+
+
+REFUSED: dict[str, tuple[Callable[[Record], Any], type[Exception], str]] = {
+    "sequence": (
+        lambda r: plot.gates(r, sequence=3),
+        IndexError,
+        "sequence should be a sequence from 0 to 2, got 3",
+    ),
+    "negative sequence": (
+        lambda r: plot.unit(r, 0, sequence=-1),
+        IndexError,
+        "sequence should be a sequence from 0 to 2, got -1",
+    ),
+    "unit": (lambda r: plot.unit(r, 5), IndexError, "k should be a unit from 0 to 4, got 5"),
+    "tokens": (
+        lambda r: plot.gates(r, tokens="abcdef"),
+        ValueError,
+        "tokens should be one for each of the 4 steps of sequence 0, got 6",
+    ),
+    "tokens of a unit": (
+        lambda r: plot.unit(r, 0, sequence=2, tokens="a"),
+        ValueError,
+        "tokens should be one for each of the 2 steps of sequence 2, got 1",
+    ),
+    "one name": (lambda r: plot.gates(r, names="f"), TypeError, "names should be a list of names, got 'f'"),
+    "no names": (lambda r: plot.histograms(r, names=[]), ValueError, "names should have one at least, got none"),
+    "record": (
+        lambda r: plot.gates({"f": r.f}),  # type: ignore[arg-type]
+        TypeError,
+        "record should be a Record, as trace(...).layer(k), got dict",
+    ),
+    "record of histograms": (
+        lambda r: plot.histograms(r.f),  # type: ignore[arg-type]
+        TypeError,
+        "record should be a Record, as trace(...).layer(k), got Tensor",
+    ),
+    "layer": (
+        lambda r: plot.weights(nn.Linear(2, 2)),  # type: ignore[arg-type]
+        TypeError,
+        "layer should be a recurrent layer of torch.nn or scratchrnn, got Linear",
+    ),
+    "layer k": (
+        lambda r: plot.weights(nn.GRU(2, 2, num_layers=2), 2),
+        IndexError,
+        "k should be a layer from 0 to 1, got 2",
+    ),
+    "direction": (
+        lambda r: plot.weights(nn.GRU(2, 2), reverse=True),
+        IndexError,
+        "reverse should be False: the layer has the forward direction only",
+    ),
+    "cell": (
+        lambda r: plot.diagram(nn.LSTM(2, 2)),  # type: ignore[arg-type]
+        TypeError,
+        "cell should be a Cell, as scratchrnn.cells.lstm, got LSTM",
+    ),
+    "norms": (
+        lambda r: plot.gradient_norms(torch.ones(3)),  # type: ignore[arg-type]
+        TypeError,
+        "norms should be a mapping from the models' names, got Tensor",
+    ),
+    "radii": (
+        lambda r: plot.gradient_norms({"a": torch.ones(3)}, 0.9),  # type: ignore[arg-type]
+        TypeError,
+        "radii should be a mapping from the models' names, got float",
+    ),
+    "no norms": (lambda r: plot.gradient_norms({}), ValueError, "norms should have a model at least, got none"),
+    "shape of norms": (
+        lambda r: plot.gradient_norms({"a": torch.ones(3, 2)}),
+        ValueError,
+        "norms['a'] should be a tensor [T], got [3, 2]",
+    ),
+    "norms that are none": (
+        lambda r: plot.gradient_norms({"a": 2.0}),  # type: ignore[dict-item]
+        ValueError,
+        "norms['a'] should be a tensor [T], got float",
+    ),
+    "names of radii": (
+        lambda r: plot.gradient_norms({"a": torch.ones(3)}, {"b": {"n": 1.0}}),
+        ValueError,
+        "radii should name models of norms, a, got b",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_refused(call: Callable[[Record], Any], kind: type[Exception], text: str) -> None:
+    record = packed_record()
+    assert error(lambda: call(record)) == (kind, text)
+
+
+@pytest.mark.parametrize("draw", [plot.gates, plot.histograms, lambda r, **o: plot.unit(r, 0, **o)])
+def test_a_name_that_is_not_there_is_the_records_own_error(draw: Callable[..., Figure]) -> None:
+    record = packed_record()
+    assert error(lambda: draw(record, names=["f", "q"])) == error(lambda: record["q"])
+
+
+def test_the_benchmarks_picture_has_the_same_colours() -> None:
+    from scratchrnn import bench_plot
+
+    assert bench_plot.COLOURS is plot.COLOURS
+    assert len({to_rgba(colour) for colour in plot.COLOURS}) == 7
