@@ -38,19 +38,7 @@ def load_recurrent(path: str, trust: bool = False) -> list[tuple[str, nn.Module]
         ValueError: it is no such file, holds other classes and is not trusted, holds no recurrent weights, or weights
             that do not fit together.
     """
-    try:
-        with torch.serialization.safe_globals([*_MODULES, set]):
-            loaded = torch.load(path, map_location="cpu", weights_only=not trust)
-    except OSError:
-        raise
-    except Exception as error:  # a file of another kind makes the unpickler raise whatever it stumbles over
-        reason, hint = "it is no file that torch.save has written", ""
-        if trust:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        elif "Unsupported global" in str(error):
-            reason = "it holds more than tensors and torch.nn's recurrent modules"
-            hint = "; if it is a whole model from a source you trust, load it with --trust"
-        raise ValueError(f"cannot load {path}: {reason}{hint}") from None
+    loaded = _load(path, trust)
     if isinstance(loaded, nn.Module):
         if any(isinstance(m, (RecurrentLayer, RNNCellBase)) for m in loaded.modules()):
             try:
@@ -63,6 +51,31 @@ def load_recurrent(path: str, trust: bool = False) -> list[tuple[str, nn.Module]
     if not found:
         raise ValueError(f"{path} should hold an RNN, LSTM, GRU or cell of torch.nn, or its state dict; found none")
     return found
+
+
+def load_tensors(path: str, trust: bool = False) -> dict[str, Tensor]:
+    """Every tensor in the file by its name there, in nested dicts and modules too.
+
+    Raises:
+        OSError, ValueError: as `load_recurrent`, but for a file without recurrent weights.
+    """
+    return dict(_tensors(_load(path, trust)))
+
+
+def _load(path: str, trust: bool) -> Any:
+    try:
+        with torch.serialization.safe_globals([*_MODULES, set]):
+            return torch.load(path, map_location="cpu", weights_only=not trust)
+    except OSError:
+        raise
+    except Exception as error:  # a file of another kind makes the unpickler raise whatever it stumbles over
+        reason, hint = "it is no file that torch.save has written", ""
+        if trust:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        elif "Unsupported global" in str(error):
+            reason = "it holds more than tensors and torch.nn's recurrent modules"
+            hint = "; if it is a whole model from a source you trust, load it with --trust"
+        raise ValueError(f"cannot load {path}: {reason}{hint}") from None
 
 
 def _tensors(loaded: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

@@ -8,9 +8,14 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, bench_command, verify_command
+from . import __version__, bench_command, explain_command, explore_command, verify_command
 
-_COMMANDS: dict[str, Any] = {"verify": verify_command, "bench": bench_command}
+_COMMANDS: dict[str, Any] = {
+    "verify": verify_command,
+    "bench": bench_command,
+    "explain": explain_command,
+    "explore": explore_command,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

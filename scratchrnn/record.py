@@ -120,6 +120,28 @@ class Trace:
         """
         torch.save({"trace": _content(self)}, path)
 
+    def to_html(
+        self, path: str, tokens: Sequence[str] | None = None, sequence: int | None = 0, title: str | None = None
+    ) -> None:
+        """Write a page to click through: the text, every gate of every unit, and each equation with its numbers.
+
+        One file, which needs no network and no server. Take the trace with `halves=True` to see how much of a
+        pre-activation comes from the input.
+
+        Args:
+            path: the file, `.html`.
+            tokens: what the steps are, one for each; default: their numbers.
+            sequence: which of the batch; None for all of them, one behind the other.
+            title: of the page; default: the kind of layer and the number of tokens.
+
+        Raises:
+            OSError: the file cannot be written.
+            ValueError: there is no such sequence, or not one token for each of its steps.
+        """
+        from .page import page, write
+
+        write(path, page({"": self}, tokens, sequence, title))
+
 
 @dataclass(frozen=True)
 class ModelTrace(Mapping[str, Trace]):
@@ -170,6 +192,18 @@ class ModelTrace(Mapping[str, Trace]):
             OSError: the file cannot be written.
         """
         torch.save({"calls": {name: [_content(call) for call in calls] for name, calls in self.calls.items()}}, path)
+
+    def to_html(
+        self, path: str, tokens: Sequence[str] | None = None, sequence: int | None = 0, title: str | None = None
+    ) -> None:
+        """As `Trace.to_html`, of all layers that were called; each must have read the same tokens.
+
+        Raises:
+            ValueError: also where a layer was called several times: write a page of one of its calls.
+        """
+        from .page import page, write
+
+        write(path, page({name: self[name] for name in self if self.calls[name]}, tokens, sequence, title))
 
 
 # ------------------------------------------------------------------------------------------------ gradients

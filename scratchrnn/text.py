@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 
-def read_text(path: str | None = None) -> str:
+def read_text(path: str | None = None, at_least: int = 1000) -> str:
     """The text in a UTF-8 file; without one, the reference texts that CPython ships for its `help()`.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not UTF-8, or holds fewer than 1000 characters.
+        ValueError: it is not UTF-8, or holds fewer than `at_least` characters.
     """
     if path is None:
         from pydoc_data.topics import topics
@@ -23,8 +23,8 @@ def read_text(path: str | None = None) -> str:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"text should be a UTF-8 file, but {path} is not: {error}") from None
-    if len(text) < 1000:
-        raise ValueError(f"text should have at least 1000 characters, {path} has {len(text)}")
+    if len(text) < at_least:
+        raise ValueError(f"text should have at least {at_least} characters, {path} has {len(text)}")
     return text
 
 

@@ -6,13 +6,16 @@ import doctest
 import re
 from pathlib import Path
 
+import pytest
+
 from scratchrnn.bench_command import _markdown, _read, _summary
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_examples_print_what_the_readme_says() -> None:
+def test_the_examples_print_what_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where the files go that the examples write
     result = doctest.testfile(str(ROOT / "README.md"), module_relative=False, verbose=False)
     assert result.attempted > 15
     assert result.failed == 0

@@ -1,0 +1,229 @@
+"""A trace as a page to click through: one HTML file, which holds its data, its code and its style, and loads nothing.
+
+The file is `page.html` of `frontend/` with its style, its code and the libraries of `frontend/vendor` put in, and the
+numbers as base64 of float32. All that needs the cell is computed here; the page only looks numbers up and multiplies.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import json
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import resources
+from string import Template
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .cell import Cell
+from .equations import Line, equations
+from .record import Record, Trace
+from .summary import carried, dead, limits, saturation, stuck, time_constants
+
+_LIBRARIES = ("preact.js", "hooks.js", "htm.js")
+_WORDS = {
+    "RNN_TANH": {"h": "hidden state: what the unit emits and feeds back, between -1 and 1"},
+    "RNN_RELU": {"h": "hidden state: what the unit emits and feeds back, 0 or more"},
+    "LSTM": {
+        "i": "input gate: how much of the candidate is written, 0 none, 1 all",
+        "f": "forget gate: how much of the cell state is kept, 0 none, 1 all",
+        "g": "candidate: what could be written, between -1 and 1",
+        "o": "output gate: how much of the cell state is shown, 0 none, 1 all",
+        "c": "cell state: what the unit remembers",
+        "tanh_c": "the cell state, brought between -1 and 1",
+        "h": "hidden state: what the unit emits and feeds back",
+    },
+    "GRU": {
+        "r": "reset gate: how much of the past the candidate sees, 0 none, 1 all",
+        "z": "update gate: how much of the old state is kept, 0 none, 1 all",
+        "n": "candidate: what could be written, between -1 and 1",
+        "h": "hidden state: what the unit remembers, emits and feeds back",
+    },
+}
+
+
+def page(
+    traces: Mapping[str, Trace],
+    tokens: Sequence[str] | None = None,
+    sequence: int | None = 0,
+    title: str | None = None,
+    notes: Sequence[str] = (),
+) -> str:
+    """The HTML of a page that shows all layers and directions of these traces over the tokens of one sequence.
+
+    Args:
+        traces: by the names of the layers; "" needs none. Taken without `halves=True`, a pre-activation is shown
+            without its two terms.
+        tokens: one for each step, in the order of the text; default: the numbers of the steps.
+        sequence: which of the batch; None for all of them, one behind the other.
+        title: default: the layers' kinds and the number of tokens.
+        notes: sentences to stand under the title.
+
+    Raises:
+        ValueError: there is no layer, no such sequence, or not one token for each step.
+    """
+    layers = []
+    for name, trace in traces.items():
+        for (k, reverse), record in trace.records.items():
+            called = f"{f'{name}, ' if name else ''}layer {k}{', reverse' if reverse else ''}"
+            chosen, lengths = _choose(called, record, sequence)
+            tokens = [str(step) for step in range(sum(lengths))] if tokens is None else tokens
+            if sum(lengths) != len(tokens):
+                raise ValueError(
+                    f"tokens should be one for each of the {sum(lengths)} steps of {called}, got {len(tokens)}"
+                )
+            layers.append({"name": called, "reverse": reverse, "lengths": lengths} | _layer(chosen))
+    if tokens is None:
+        raise ValueError("a page needs the trace of at least one layer")
+    kinds = " and ".join(dict.fromkeys(str(layer["cell"]) for layer in layers))
+    title = f"{kinds} over {len(tokens)} tokens" if title is None else title
+    data = {"title": title, "notes": list(notes), "tokens": list(tokens), "layers": layers}
+    return Template(_file("page.html")).substitute(
+        title=html.escape(title),
+        style=_file("page.css"),
+        libraries="\n".join(_file("vendor", name) for name in _LIBRARIES),
+        code="\n".join(_file(name) for name in ("numbers.js", "page.js")),
+        data=json.dumps(data).replace("<", "\\u003c"),  # no token can end the script element
+    )
+
+
+def write(path: str, text: str) -> None:
+    """Write a page; half a surrogate pair, which a token can be, as its number."""
+    with open(path, "w", encoding="utf-8", errors="xmlcharrefreplace") as file:
+        file.write(text)
+
+
+def _file(*names: str) -> str:
+    return resources.files(__package__).joinpath("frontend", *names).read_text(encoding="utf-8")
+
+
+def _choose(name: str, record: Record, sequence: int | None) -> tuple[Record, list[int]]:
+    """The chosen sequence alone, [T, 1, H] without steps behind its end; and the length of each that it holds."""
+    lengths = record.valid().sum(0).tolist()
+    if sequence is not None and not 0 <= sequence < len(lengths):
+        raise ValueError(
+            f"sequence should be from 0 to {len(lengths) - 1}, as {name} was run on so many; got {sequence}"
+        )
+    those = range(len(lengths)) if sequence is None else [sequence]
+    tensors = {
+        key: torch.cat([t.detach()[: lengths[b], b : b + 1] for b in those]).cpu() for key, t in record.tensors.items()
+    }
+    if next(iter(tensors.values())).dtype.itemsize < 4:
+        tensors = {key: t.float() for key, t in tensors.items()}
+    return Record(tensors, record.cell), [lengths[b] for b in those]
+
+
+def _layer(record: Record) -> dict[str, Any]:
+    """What the page has to know of one layer and direction."""
+    cell, tensors = record.cell, dict(record.tensors)
+    lines, reason = _update_lines(cell, tensors)
+    gates = {g: _range(cell, g) for g in cell.gates if g in tensors}
+    found = {
+        "cell": cell.name,
+        "units": _units(tensors),
+        "words": _comments(cell) | _WORDS.get(cell.name, {}),
+        "quantities": [
+            *({"name": g, "gate": True, "range": bounds or _spread(tensors[g])} for g, bounds in gates.items()),
+            *({"name": s, "gate": False, "range": _spread(tensors[s])} for s in cell.states),
+        ],
+        "lines": [*_pre_activation_lines(cell, tensors), *lines],
+        "reason": reason,
+        "saturation": {
+            g: {"range": _range(cell, g), "low": _base64(s.low), "high": _base64(s.high)}
+            for g, s in saturation(record).items()
+        },
+        "dead": dead(record).nonzero().flatten().tolist(),
+        "stuck": stuck(record).nonzero().flatten().tolist(),
+    }
+    with suppress(ValueError):  # an Elman cell's state has no road past the weights
+        state, tensors["(kept)"] = carried(record)
+        found["road"] = {"state": state, "prev": f"{state}_prev", "kept": "(kept)"}
+        found["timeConstants"] = _base64(time_constants(record))
+    found["tensors"] = {key: {"units": t.shape[-1], "data": _base64(t)} for key, t in tensors.items()}
+    return found
+
+
+def _units(tensors: Mapping[str, Tensor]) -> int:
+    return max(t.shape[-1] for t in tensors.values())  # under a projection h has fewer
+
+
+def _range(cell: Cell, gate: str) -> list[float] | None:
+    span = limits(cell, gate)
+    return None if span is None else [*span]
+
+
+def _spread(values: Tensor) -> list[float]:
+    """For the colours: as far below 0 as above, to the largest value."""
+    limit = values.abs().nan_to_num(0.0, 0.0).max().item() or 1.0
+    return [-limit, limit]
+
+
+def _base64(t: Tensor) -> str:
+    return base64.b64encode(t.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()).decode()
+
+
+# --------------------------------------------------------------------------------------------- the equations
+
+
+def _pre_activation_lines(cell: Cell, tensors: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """`f_pre = (W_if x + b_if) + (W_hf h_prev + b_hf)`; of a split gate the halves stand alone."""
+    lines = []
+    for g in cell.gates:
+        from_x, from_h = f"W_i{g} x + b_i{g}", f"W_h{g} h_prev + b_h{g}"
+        if g in cell.split:
+            lines += [_line(f"{g}_x", f"{g}_x", [[from_x, None]]), _line(f"{g}_h", f"{g}_h", [[from_h, None]])]
+        elif f"{g}_x" in tensors and f"{g}_h" in tensors:
+            terms = [[f"({from_x})", f"{g}_x"], [" + ", None], [f"({from_h})", f"{g}_h"]]
+            lines.append(_line(f"{g}_pre", f"{g}_pre", terms))
+        else:
+            lines.append(_line(f"{g}_pre", f"{g}_pre", [[f"{from_x} + {from_h}", None]]))
+    return lines
+
+
+def _update_lines(cell: Cell, tensors: dict[str, Tensor]) -> tuple[list[dict[str, Any]], str | None]:
+    """The lines of `update`, and why there are none; what a line gives and the trace has not is put into `tensors`."""
+    try:
+        of_cell = equations(cell)
+    except ValueError as error:
+        return [], str(error)
+    lines = []
+    values, keys = dict(tensors), {name: name for name in tensors}
+    for line in of_cell:
+        name, terms = line.target, _terms(line, keys)
+        projected = name in tensors and tensors[name].shape[-1] != _units(tensors)
+        if name not in tensors or projected:
+            keys[name] = f"({name})"
+            values[name] = tensors[keys[name]] = _evaluate(line, values)
+        lines.append(_line(f"{name} before W_hr" if projected else name, keys[name], terms))
+        if projected:
+            lines.append(_line(name, name, [["W_hr (h before W_hr)", None]]))
+    return lines, None
+
+
+def _evaluate(line: Line, values: Mapping[str, Tensor]) -> Tensor:
+    some = next(iter(values[name] for name in line.names), next(iter(values.values())))
+    return line.evaluate(values) + torch.zeros_like(some)  # a line such as `a = 0.5` is one number
+
+
+def _terms(line: Line, keys: Mapping[str, str]) -> list[list[str | None]]:
+    """The right side, cut where a number takes the place of a name."""
+    pieces = re.split(r"(?<![\w.])([A-Za-z_]\w*)(?![\w(])", line.text.split(" = ", 1)[1])
+    return [[piece, keys[piece] if piece in line.names else None] for piece in pieces if piece]
+
+
+def _line(symbol: str, key: str, terms: list[Any]) -> dict[str, Any]:
+    return {"symbol": symbol, "key": key, "terms": terms}
+
+
+def _comments(cell: Cell) -> dict[str, str]:
+    """What `update` says of a line behind it: `f = torch.sigmoid(f)  # forget gate`."""
+    try:
+        source = inspect.getsource(cell.update)
+    except (OSError, TypeError):
+        return {}
+    return dict(re.findall(r"^\s*(\w+) = .*?#\s*(.+?)\s*$", source, re.MULTILINE))

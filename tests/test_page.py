@@ -1,0 +1,577 @@
+"""The page of a trace in a real browser: what it shows is what the trace holds, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from running import close, states
+from table import ROWS, Row, mgu
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
+
+import scratchrnn as sr
+from scratchrnn import page as page_room
+from scratchrnn.equations import equations
+from scratchrnn.record import Record
+from scratchrnn.summary import carried, time_constants
+
+T, B, I, H = 7, 3, 4, 6  # noqa: E741 - input_size
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
+MINUS, NONE = "\u2212", "\u2013"  # as the page writes them
+BY_NAME = {row.name: row for row in ROWS}
+FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    missing = pytest.fail if os.environ.get("SCRATCHRNN_BROWSER") == "required" else pytest.skip
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        missing("needs playwright")
+    if path is None:
+        missing("needs chromium, in the PATH or named by the variable CHROMIUM")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+Show = Callable[..., Any]
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
+    """Opens the page of a trace; at the end there must have been no request but for the file, and no message."""
+    context = browser.new_context(viewport={"width": 1200, "height": 900})
+    seen: list[str] = []
+    path = tmp_path / "page.html"
+
+    def opened(trace: Any, *arguments: Any, **options: Any) -> Any:
+        trace.to_html(str(path), *arguments, **options)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: seen.append(message.text))
+        page.on("pageerror", lambda error: seen.append(str(error)))
+        page.on("request", lambda request: seen.append(request.url) if request.url != path.as_uri() else None)
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    context.close()
+    assert seen == []
+
+
+def number(text: str) -> float:
+    return float(text.replace(MINUS, "-"))
+
+
+def choose(page: Any, layer: str | None = None, token: int | None = None, unit: int | None = None) -> None:
+    if layer is not None:
+        page.get_by_label("layer", exact=True).select_option(label=layer)
+    if unit is not None:
+        page.get_by_label("unit", exact=True).fill(str(unit))
+        page.get_by_label("unit", exact=True).press("Enter")
+    if token is not None:
+        page.locator(".text .token").nth(token).click()
+
+
+def chosen(page: Any) -> tuple[int, int]:
+    """Token and unit of the panel's heading."""
+    unit, token = re.findall(r"Unit (\d+) at .* token (\d+) of", page.inner_text("#said h2").replace("\n", " "))[0]
+    return int(token) - 1, int(unit)
+
+
+def lines(page: Any) -> dict[str, tuple[str, list[str], list[float]]]:
+    """Each equation by its symbol: its whole text, the numbers as shown, and what they were rounded from."""
+    found = page.evaluate(
+        "[...document.querySelectorAll('.equations li')].map(li => [li.querySelector('b').textContent,"
+        " li.querySelector('.symbols').textContent + ' ' + li.querySelector('.numbers').textContent,"
+        " [...li.querySelectorAll('data')].map(d => [d.textContent, Number(d.value)])])"
+    )
+    return {symbol: (text, [t for t, _ in data], [x for _, x in data]) for symbol, text, data in found}
+
+
+def expected_lines(record: Record, t: int, b: int, u: int) -> dict[str, list[float]]:
+    """The numbers of every equation in their order, the result last."""
+    cell, values = record.cell, dict(record.tensors)
+    found = {}
+    for g in cell.gates:
+        if g in cell.split:
+            found |= {f"{g}_{half}": [values[f"{g}_{half}"]] for half in "xh"}
+        else:
+            found[f"{g}_pre"] = [values[f"{g}_{half}"] for half in ("x", "h", "pre")]
+    for line in equations(cell):
+        values.setdefault(line.target, line.evaluate(values))
+        in_order = re.findall(r"[A-Za-z_]\w*", line.code)
+        found[line.target] = [values[name] for name in (*in_order, line.target) if name in values]
+    return {name: [x[t, b, u].float().item() for x in numbers] for name, numbers in found.items()}
+
+
+def assert_shows(page: Any, record: Record, t: int, b: int, u: int) -> None:
+    found, expected = lines(page), expected_lines(record, t, b, u)
+    assert list(found) == list(expected)
+    for symbol, (text, as_shown, values) in found.items():
+        assert values == pytest.approx(expected[symbol], rel=1e-6)
+        assert [number(s) for s in as_shown] == pytest.approx(values, rel=0.06, abs=0.00051)
+        if len(values) > 1:  # the numbers in their places give the result
+            *_, filled, result = [part.strip().replace(MINUS, "-") for part in text.split("=")]
+            functions = {name: lambda x, f=f: f(torch.tensor(x)).item() for name, f in FUNCTIONS.items()}
+            assert eval(filled, functions) == pytest.approx(float(result), rel=0.06, abs=0.006), text
+
+
+def traced(row: Row, layout: str = "padded", **options: Any) -> sr.Trace:
+    layer = row.layer(I, H, dtype=torch.float64, **options)
+    for p in layer.parameters():
+        nn.init.normal_(p, std=0.7)
+    x: Any = torch.randn(T, B, I, dtype=torch.float64)
+    if layout == "packed":
+        x = pack_sequence([x[:4, 0], x[:7, 1], x[:2, 2]], enforce_sorted=False)
+    return sr.trace(layer, x, states(row, layer, B), halves=True)
+
+
+# -------------------------------------------------------------------------------------------- what is shown
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN", "RNN_relu", "MGU", "COUPLED", "PAIR"])
+def test_every_equation_has_the_numbers_of_the_trace(show: Show, name: str) -> None:
+    trace = traced(BY_NAME[name], num_layers=2, bidirectional=True)
+    page = show(trace, list("abcdefg"), sequence=1)
+    for layer, reverse, t, u in [
+        (0, False, 0, 0),
+        (0, False, 3, 0),
+        (1, True, 0, 5),
+        (0, True, 6, 2),
+        (1, False, 0, 1),
+    ]:
+        choose(page, f"layer {layer}{', reverse' if reverse else ''}", t, u)
+        assert chosen(page) == (t, u)
+        assert_shows(page, trace.layer(layer, reverse), t, 1, u)
+
+
+@pytest.mark.parametrize(("sequence", "length"), [(0, 4), (1, 7), (2, 2)])
+def test_a_packed_sequence_is_shown_to_its_end(show: Show, sequence: int, length: int) -> None:
+    trace = traced(BY_NAME["GRU"], "packed", bidirectional=True)
+    page = show(trace, sequence=sequence)
+    assert page.locator(".text .token").all_inner_texts() == [str(k) for k in range(length)]
+    choose(page, "layer 0, reverse", length - 1, 3)
+    assert_shows(page, trace.layer(0, reverse=True), length - 1, sequence, 3)
+
+
+def test_a_whole_batch_stands_in_a_row_and_no_sequence_remembers_another(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"], "packed")
+    page = show(trace, list("abcdABCDEFGxy"), sequence=None)
+    choose(page, token=5, unit=2)
+    assert_shows(page, trace.layer(0), 1, 1, 2)
+    assert {token for token, *_ in contributions(page)} == {"A 5", "B 6", "state at the start"}
+    choose(page, token=4)
+    assert {token for token, *_ in contributions(page)} == {"A 5", "state at the start"}
+
+
+def test_without_halves_a_pre_activation_is_one_number(show: Show) -> None:
+    trace = sr.trace(nn.LSTM(I, H), torch.randn(T, B, I))
+    page = show(trace)
+    choose(page, token=2, unit=1)
+    text, _, values = lines(page)["f_pre"]
+    assert text.startswith("f_pre = W_if x + b_if + W_hf h_prev + b_hf = ")
+    assert values == [trace.layer(0).f_pre[2, 0, 1].item()]
+
+
+def test_under_a_projection_h_is_shown_before_and_behind_it(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"], proj_size=2)
+    record = trace.layer(0)
+    page = show(trace)
+    for u in (1, 4):
+        choose(page, token=3, unit=u)
+        found = lines(page)
+        before = (record.o * record.tanh_c)[3, 0, u].item()
+        assert found["h before W_hr"][2][-1] == pytest.approx(before, rel=1e-6)
+        assert found["h"][1] == ([NONE] if u == 4 else [found["h"][1][0]])
+        if u == 1:
+            assert found["h"][2] == pytest.approx([record.h[3, 0, 1].item()], rel=1e-6)
+
+
+def test_a_cell_whose_source_cannot_be_read_says_so(show: Show) -> None:
+    update = eval("lambda n, h_prev: ((n.tanh(),), None)")
+    trace = sr.trace(sr.RecurrentLayer(sr.Cell("EVAL", ("n",), update), I, H), torch.randn(T, 1, I), halves=True)
+    page = show(trace)
+    assert "cannot be shown: update of cell 'EVAL'" in page.inner_text(".columns .note")
+    assert list(lines(page)) == ["n_pre"]
+
+
+def test_all_layers_of_a_model_are_on_its_page(show: Show) -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = nn.GRU(I, H, bidirectional=True)
+            self.decoder = nn.LSTM(2 * H, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.decoder(self.encoder(x)[0])[0]
+
+    trace = sr.trace(Tagger(), torch.randn(T, 1, I), halves=True)
+    page = show(trace, title="A <b>tagger</b>")
+    names = page.get_by_label("layer", exact=True).locator("option").all_inner_texts()
+    assert names == ["encoder, layer 0", "encoder, layer 0, reverse", "decoder, layer 0"]
+    choose(page, "decoder, layer 0", 4, 4)
+    assert_shows(page, trace["decoder"].layer(0), 4, 0, 4)
+    assert page.title() == page.inner_text("h1") == "A <b>tagger</b>"
+
+
+# ------------------------------------------------------------------------------------------ why it remembers
+
+
+def contributions(page: Any) -> list[tuple[str, float | None, float]]:
+    """Token, what it wrote, and what is left of that, of each row but the sum."""
+    rows = page.evaluate(
+        "[...document.querySelectorAll('.contributions tbody tr')].map(r => [r.cells[0].innerText,"
+        " r.cells[1].innerText, Number(r.cells[3].querySelector('data').value)])"
+    )
+    return [(" ".join(token.split()), number(wrote) if wrote else None, left) for token, wrote, left in rows]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "MGU", "PAIR"])
+def test_what_is_left_of_all_that_was_written_is_the_state(show: Show, name: str, reverse: bool) -> None:
+    trace = traced(BY_NAME[name], bidirectional=True)
+    record = trace.layer(0, reverse)
+    state, kept = carried(record)
+    t, u = 3, 2
+    page = show(trace, list("abcdefg"))
+    choose(page, f"layer 0{', reverse' if reverse else ''}", t, u)
+    rows = contributions(page)
+    assert sum(left for *_, left in rows) == pytest.approx(record[state][t, 0, u].item(), rel=1e-4)
+    step = 1 if reverse else -1
+    w = t + 2 * step  # written there, kept by the two steps since
+    written = record[state][w, 0, u] - kept[w, 0, u] * record[f"{state}_prev"][w, 0, u]
+    left = (written * kept[w - step, 0, u] * kept[t, 0, u]).item()
+    assert {token: x for token, _, x in rows}[f"{'abcdefg'[w]} {w + 1}"] == pytest.approx(left, rel=1e-3, abs=1e-6)
+    page.get_by_label("what is left in").check(force=True)
+    label = page.locator(".text .token").nth(w).get_attribute("aria-label")
+    assert number(label.split(" ")[-1]) == pytest.approx(left, abs=0.00051, rel=0.06)
+    sentence = page.inner_text("#said p")
+    before, now, share = record[f"{state}_prev"][t, 0, u], record[state][t, 0, u], kept[t, 0, u]
+    numbers = [number(n) for n in re.findall(rf"{MINUS}?\d+\.?\d*(?:e[{MINUS}+]?\d+)?", sentence)]
+    told = [100 * share, before, share * before, now - share * before, now]
+    assert numbers[0] == pytest.approx(told[0].item(), abs=0.51)
+    assert numbers[1:] == pytest.approx([x.item() for x in told[1:]], abs=0.00051, rel=0.06)
+
+
+def test_the_list_ends_in_the_others_and_leads_to_its_tokens(show: Show) -> None:
+    torch.manual_seed(3)
+    trace = sr.trace(nn.GRU(I, H), torch.randn(30, 1, I), halves=True)
+    page = show(trace)
+    choose(page, token=29, unit=1)
+    rows = contributions(page)
+    assert len(rows) == 9
+    assert rows[-1][0] == "22 others"
+    amounts = [abs(left) for *_, left in rows[:-1]]
+    assert amounts == sorted(amounts, reverse=True)
+    assert sum(left for *_, left in rows) == pytest.approx(trace.layer(0).h[29, 0, 1].item(), rel=1e-4)
+    second = int(rows[1][0].split()[1]) - 1
+    page.locator(".contributions .token").nth(1).click()
+    assert chosen(page) == (second, 1)
+
+
+def test_the_page_explains_itself(show: Show) -> None:
+    page = show(traced(BY_NAME["GRU"], bidirectional=True))
+    page.locator("summary").click()
+    text = page.inner_text("details")
+    assert "one token after the other. Each of its 6 units" in text
+    assert "were learnt. A gate between 0 and 1 multiplies another number" in text
+    assert "update gate: how much of the old state is kept, 0 none, 1 all" in page.inner_text(".equations")
+    choose(page, "layer 0, reverse")
+    assert "one token after the other (this one from the last to the first)" in page.inner_text("details")
+
+
+def test_an_elman_cell_has_no_such_road(show: Show) -> None:
+    page = show(traced(BY_NAME["RNN"]))
+    assert page.locator(".contributions").count() == 0
+    assert page.get_by_label("what is left in").count() == 0
+    assert page.get_by_label("units sorted by").locator("option").all_inner_texts() == [
+        "number",
+        "saturation, most first",
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- maps and keys
+
+
+def test_a_click_on_a_map_chooses_token_unit_and_quantity(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"])
+    page = show(trace)
+    page.get_by_label("units sorted by").select_option("number")
+    canvas = page.locator("figure.heatmap", has_text="forget gate").locator("canvas")
+    box = canvas.bounding_box()
+    canvas.click(position={"x": box["width"] * 2.5 / T, "y": box["height"] * 4.5 / H})
+    assert chosen(page) == (2, 4)
+    assert page.get_by_label("f", exact=True).is_checked()
+    assert_shows(page, trace.layer(0), 2, 0, 4)
+    cross = page.locator(".heatmap.chosen .column").evaluate("e => [e.style.left, e.nextSibling.style.top]")
+    assert [float(place.rstrip("%")) for place in cross] == pytest.approx([200 / T, 400 / H], abs=1e-3)
+    page.locator(".plot svg").first.click(position={"x": 5, "y": 20})
+    assert chosen(page) == (0, 4)
+
+
+def colours(page: Any, quantity: str) -> Any:
+    """The map's pixels as [H, T, 3]."""
+    index = page.locator(".heatmap figcaption b").all_inner_texts().index(quantity)
+    data = (
+        page.locator("canvas")
+        .nth(index)
+        .evaluate(
+            "c => { const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });"
+            " copy.drawImage(c, 0, 0); return [...copy.getImageData(0, 0, c.width, c.height).data]; }"
+        )
+    )
+    return torch.tensor(data).view(H, T, 4)[..., :3]
+
+
+def test_a_map_is_blue_above_zero_orange_below_and_sorted_as_chosen(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"])
+    record = trace.layer(0)
+    page = show(trace)
+    one = Record({name: t[:, :1] for name, t in record.tensors.items()}, record.cell)
+    orders = {"number": torch.arange(H), "time": time_constants(one).argsort(descending=True, stable=True)}
+    for by, value in [("number", "index"), ("time", "time")]:
+        page.get_by_label("units sorted by").select_option(value)
+        c = record.c[:, 0].T[orders[by]]
+        strength = c / c.abs().max()
+        pixels = colours(page, "c")
+        blue, red = pixels[..., 2].double(), pixels[..., 0].double()
+        assert ((blue > red) == (strength > 0))[strength.abs() > 0.05].all()
+        close(246 - red[strength > 0], 224 * strength[strength > 0], atol=1.0, rtol=0)
+
+
+def test_units_are_sorted_by_saturation(show: Show) -> None:
+    from scratchrnn.summary import saturation
+
+    trace = traced(BY_NAME["GRU"])
+    one = Record({name: t[:, :1] for name, t in trace.layer(0).tensors.items()}, trace.layer(0).cell)
+    total = sum(low + high for low, high in saturation(one).values())
+    page = show(trace)
+    page.get_by_label("units sorted by").select_option("saturation")
+    visited = walk(page)
+    assert [total[u].item() for u in visited] == pytest.approx(sorted(total.tolist(), reverse=True))
+    facts = [fact.replace("\u00a0", " ") for fact in page.locator(".about li").all_inner_texts()]
+    low, high = (share[visited[-1]].item() for share in saturation(one)["z"])
+    assert f"z is near 0 in {100 * low:.0f} % of the steps, near 1 in {100 * high:.0f} %" in facts
+
+
+def test_units_that_do_nothing_or_never_forget_are_named(show: Show) -> None:
+    layer = nn.RNN(I, 3)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p[:2] = 0
+        layer.bias_ih_l0[1] = 1.0
+    page = show(sr.trace(layer, torch.randn(T, 1, I)))
+    for unit, note in [(0, "dead: what it emits stays at 0"), (1, "stuck: what it emits never changes")]:
+        choose(page, unit=unit)
+        assert page.locator(".about li").all_inner_texts()[-1] == note
+    choose(page, unit=2)
+    assert page.locator(".about strong").count() == 0
+    keeping = nn.GRU(I, H)
+    with torch.no_grad():
+        keeping.bias_ih_l0[H : 2 * H] = 100.0
+    page = show(sr.trace(keeping, torch.randn(T, 1, I), torch.randn(1, 1, H)))
+    assert page.locator(".about li").first.inner_text().startswith("time constant infinite")
+
+
+def walk(page: Any) -> list[int]:
+    """All units in the order of the up and down keys."""
+    page.locator(".text .token").first.click()
+    for _ in range(H):
+        page.keyboard.press("ArrowUp")
+    visited = [chosen(page)[1]]
+    for _ in range(H - 1):
+        page.keyboard.press("ArrowDown")
+        visited.append(chosen(page)[1])
+    return visited
+
+
+def test_all_can_be_done_by_keyboard(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"], num_layers=2)
+    page = show(trace)
+    stops = []
+    for _ in range(6 + T + 1):
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate("document.activeElement.className || document.activeElement.localName"))
+    assert stops[:7] == ["summary", "select", "input", "select", "input", "token", "token"]
+    assert "maps" in stops
+    page.locator(".text .token[tabindex='0']").focus()
+    assert page.locator(".text .token[tabindex='0']").count() == 1
+    page.keyboard.press("Home")
+    assert chosen(page)[0] == 0
+    for key, token in [("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", T - 1), ("ArrowRight", T - 1)]:
+        page.keyboard.press(key)
+        assert chosen(page)[0] == token
+        assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    assert_shows(page, trace.layer(0), T - 1, 0, chosen(page)[1])
+    page.locator(".maps").focus()
+    page.keyboard.press("ArrowLeft")
+    assert chosen(page)[0] == T - 2
+    page.get_by_label("layer", exact=True).focus()
+    page.keyboard.press("ArrowDown")
+    assert_shows(page, trace.layer(1), T - 2, 0, chosen(page)[1])
+    page.get_by_label("c", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_label("what is left in c").is_checked()
+
+
+def test_a_screen_reader_is_told_everything(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"])
+    page = show(trace, ["a", " ", "\n", "\t", "", "\u200b", "x"])
+    page.get_by_label("f", exact=True).check(force=True)
+    choose(page, token=1, unit=3)
+    snapshot = page.locator("body").aria_snapshot()
+    f = [shown.replace("-", MINUS) for shown in (f"{x:.3f}" for x in trace.layer(0).f[:, 0, 3].tolist())]
+    assert f'button "token 2, space: f {f[1]}" [pressed]' in snapshot
+    for k, name in [(2, "line break"), (3, "tab"), (4, "empty"), (5, r"U\+200B"), (6, "x")]:
+        assert re.search(rf"token {k + 1}, {name}: f", snapshot)
+    for role in ('toolbar "Text"', 'spinbutton "unit"', 'combobox "units sorted by"', 'group "colour of the text"'):
+        assert role in snapshot
+    assert re.search(r'img "f: 6 units, 7 tokens"', snapshot)
+    assert page.locator("#said").get_attribute("aria-live") == "polite"
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input, select, canvas, svg[role], section')].filter(e =>"
+        " !(e.ariaLabel || e.getAttribute('aria-labelledby') || e.labels?.length || e.textContent)).length"
+    )
+    assert nameless == 0
+
+
+HOSTILE = [
+    "<script>window.hacked = 1</script>",
+    "</script>",
+    "<!--",
+    "\"'&amp;",
+    "שלום",
+    "👩‍👩‍👧",
+    "\ud800",
+    "{{1}}",
+    "$code",
+]
+
+
+def test_tokens_and_titles_are_text_and_nothing_else(show: Show) -> None:
+    trace = sr.trace(nn.GRU(I, H), torch.randn(len(HOSTILE), 1, I), halves=True)
+    page = show(trace, HOSTILE, title="</title><script>window.hacked = 1</script>$data")
+    shown = page.locator(".text .token").evaluate_all("all => all.map(e => e.textContent)")
+    assert shown == [token.replace(" ", "␣") if token != "\ud800" else "U+D800" for token in HOSTILE]
+    assert page.evaluate("window.hacked") is None
+    assert page.inner_text("h1") == "</title><script>window.hacked = 1</script>$data"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_no_page_is_wider_than_the_screen_and_all_text_is_legible(show: Show, width: int, scheme: str) -> None:
+    page = show(traced(BY_NAME["LSTM"], num_layers=2), ["a word", "x" * 200, *"abcde"])
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CONTRAST) >= 4.5
+
+
+CONTRAST = """(() => {
+  const luminance = (css) => {
+    const linear = (c) => (c <= 0.04 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = css.match(/[\\d.]+/g).map((c) => linear(c / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (e) => {
+    for (; e; e = e.parentElement) {
+      const color = getComputedStyle(e).backgroundColor;
+      if (!/, 0\\)$/.test(color)) return color;
+    }
+  };
+  const contrasts = [...document.querySelectorAll("#page *")].filter((e) => e.checkVisibility()
+    && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())).map((e) => {
+      const [a, b] = [luminance(getComputedStyle(e).color), luminance(ground(e))].sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05);
+    });
+  return Math.min(...contrasts);
+})()"""
+
+CLICKS = """async () => {
+  const painted = () => new Promise((done) => requestAnimationFrame(() => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = done;
+    channel.port2.postMessage(0);
+  }));
+  const times = [];
+  const [canvas] = document.querySelectorAll("canvas");
+  const { left, top, width, height } = canvas.getBoundingClientRect();
+  for (let k = 0; k < 16; k++) {
+    await painted();
+    const before = performance.now();
+    if (k % 2) document.querySelectorAll(".text .token")[10 * k].click();
+    else canvas.dispatchEvent(new MouseEvent("click", { bubbles: true,
+      clientX: left + width * (10 * k + 0.5) / 200, clientY: top + height * (5 * k + 0.5) / 256 }));
+    await painted();
+    times.push(performance.now() - before);
+    if (!document.querySelector("#said h2").textContent.includes(`token ${10 * k + 1} of`)) return [];
+  }
+  return times;
+}"""
+
+
+def test_a_click_is_answered_within_a_tenth_of_a_second_in_a_large_trace(show: Show) -> None:
+    page = show(sr.trace(nn.LSTM(8, 256, num_layers=2), torch.randn(200, 1, 8), halves=True))
+    times = page.evaluate(CLICKS)
+    assert len(times) == 16
+    assert statistics.median(times) < 100
+
+
+# --------------------------------------------------------------------------------------------- without a page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens": ["a"]}, "tokens should be one for each of the 7 steps of layer 0, got 1"),
+        ({"sequence": 3}, "sequence should be from 0 to 2, as layer 0 was run on so many; got 3"),
+        ({"sequence": -1}, "sequence should be from 0 to 2, as layer 0 was run on so many; got -1"),
+    ],
+)
+def test_what_does_not_fit_the_trace_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        traced(BY_NAME["GRU"]).to_html(str(tmp_path / "page.html"), **options)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_layer_that_was_called_several_times_or_never_is_refused(tmp_path: Path) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(I, I)
+
+        def forward(self, x: Tensor, times: int) -> Tensor:
+            for _ in range(times):
+                x, _ = self.gru(x)
+            return x
+
+    path = str(tmp_path / "page.html")
+    with pytest.raises(ValueError, match="'gru' was called 2 times"):
+        sr.trace(Twice(), torch.randn(T, 1, I), 2).to_html(path)
+    with pytest.raises(ValueError, match="needs the trace of at least one layer"):
+        sr.trace(Twice(), torch.randn(T, 1, I), 0).to_html(path)
+
+
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file or directory"):
+        traced(BY_NAME["GRU"]).to_html(str(tmp_path / "nowhere" / "page.html"))
+
+
+def test_half_precision_and_gradients_do_not_matter_to_a_page() -> None:
+    layer = sr.RecurrentLayer(mgu, I, H, dtype=torch.bfloat16)
+    x = torch.randn(T, 1, I, dtype=torch.bfloat16)
+    assert "MGU over 7 tokens" in page_room.page({"": sr.trace(layer, x, halves=True, differentiable=True)})
