@@ -37,7 +37,12 @@ class Line(NamedTuple):
     @property
     def text(self) -> str:
         """`c = f * c_prev + i * g`; a matrix product reads `W_ii x`, a transpose `W_hi^T`."""
-        return f"{self.target} = {self.code.replace('.T', '^T').replace(' @ ', ' ')}"
+        return f"{self.target} = {self.right}"
+
+    @property
+    def right(self) -> str:
+        """The right side of `text`."""
+        return self.code.replace(".T", "^T").replace(" @ ", " ")
 
     @property
     def names(self) -> tuple[str, ...]:

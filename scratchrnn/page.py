@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .cell import Cell
 from .equations import Line, equations
+from .linear import halves
 from .record import Record, Trace
 from .summary import carried, dead, limits, saturation, stuck, time_constants
 
@@ -115,7 +116,7 @@ def _choose(name: str, record: Record, sequence: int | None) -> tuple[Record, li
     }
     if next(iter(tensors.values())).dtype.itemsize < 4:
         tensors = {key: t.float() for key, t in tensors.items()}
-    return Record(tensors, record.cell), [lengths[b] for b in those]
+    return Record(tensors, record.cell, bias=record.bias), [lengths[b] for b in those]
 
 
 def _layer(record: Record) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def _layer(record: Record) -> dict[str, Any]:
             *({"name": g, "gate": True, "range": bounds or _spread(tensors[g])} for g, bounds in gates.items()),
             *({"name": s, "gate": False, "range": _spread(tensors[s])} for s in cell.states),
         ],
-        "lines": [*_pre_activation_lines(cell, tensors), *lines],
+        "lines": [*_pre_activation_lines(record), *lines],
         "reason": reason,
         "saturation": {
             g: {"range": _range(cell, g), "low": _base64(s.low), "high": _base64(s.high)}
@@ -170,18 +171,18 @@ def _base64(t: Tensor) -> str:
 # --------------------------------------------------------------------------------------------- the equations
 
 
-def _pre_activation_lines(cell: Cell, tensors: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+def _pre_activation_lines(record: Record) -> list[dict[str, Any]]:
     """`f_pre = (W_if x + b_if) + (W_hf h_prev + b_hf)`; of a split gate the halves stand alone."""
     lines = []
-    for g in cell.gates:
-        from_x, from_h = f"W_i{g} x + b_i{g}", f"W_h{g} h_prev + b_h{g}"
-        if g in cell.split:
-            lines += [_line(f"{g}_x", f"{g}_x", [[from_x, None]]), _line(f"{g}_h", f"{g}_h", [[from_h, None]])]
-        elif f"{g}_x" in tensors and f"{g}_h" in tensors:
-            terms = [[f"({from_x})", f"{g}_x"], [" + ", None], [f"({from_h})", f"{g}_h"]]
+    for g in record.cell.gates:
+        by_x, by_h = halves(g, record.bias)
+        if g in record.cell.split:
+            lines += [_line(half.target, half.target, [[half.right, None]]) for half in (by_x, by_h)]
+        elif by_x.target in record.tensors:
+            terms = [[f"({by_x.right})", by_x.target], [" + ", None], [f"({by_h.right})", by_h.target]]
             lines.append(_line(f"{g}_pre", f"{g}_pre", terms))
         else:
-            lines.append(_line(f"{g}_pre", f"{g}_pre", [[f"{from_x} + {from_h}", None]]))
+            lines.append(_line(f"{g}_pre", f"{g}_pre", [[f"{by_x.right} + {by_h.right}", None]]))
     return lines
 
 
@@ -212,7 +213,7 @@ def _evaluate(line: Line, values: Mapping[str, Tensor]) -> Tensor:
 
 def _terms(line: Line, keys: Mapping[str, str]) -> list[list[str | None]]:
     """The right side, cut where a number takes the place of a name."""
-    pieces = re.split(r"(?<![\w.])([A-Za-z_]\w*)(?![\w(])", line.text.split(" = ", 1)[1])
+    pieces = re.split(r"(?<![\w.])([A-Za-z_]\w*)(?![\w(])", line.right)
     return [[piece, keys[piece] if piece in line.names else None] for piece in pieces if piece]
 
 

@@ -34,6 +34,8 @@ class Record:
     cell: Cell
     lengths: Tensor | None = None
     """[B], the steps of each sequence; None where all have T."""
+    bias: bool = True
+    """Whether the layer has biases."""
     nodes: Nodes = field(default_factory=dict, repr=False)
     """Of a differentiable trace: what the tensors were made of, step by step, for `Trace.gradients`."""
     join: Callable[[list[Tensor]], Tensor] = field(default=torch.stack, repr=False)
@@ -220,7 +222,7 @@ def _gradients(traces: Sequence[Trace], loss: Tensor) -> list[Trace]:
     def gradient(record: Record) -> Record:
         # A shorter sequence's rows are in fewer steps, so they are joined as they were before.
         tensors = {name: record.join([next(found) for _ in of_steps]) for name, of_steps in record.nodes.items()}
-        return Record(tensors, record.cell, record.lengths)
+        return Record(tensors, record.cell, record.lengths, record.bias)
 
     return [Trace(None, None, {place: gradient(record) for place, record in t.records.items()}) for t in traces]
 
@@ -257,7 +259,8 @@ def load_trace(path: str, cells: Iterable[Cell] = ()) -> Trace | ModelTrace:
 
 def _content(trace: Trace) -> dict[str, Any]:
     records = [
-        (k, reverse, record.cell.name, record.lengths, {name: t.detach().clone() for name, t in record.tensors.items()})
+        {"layer": k, "reverse": reverse, "cell": record.cell.name, "lengths": record.lengths, "bias": record.bias}
+        | {"tensors": {name: t.detach().clone() for name, t in record.tensors.items()}}
         for (k, reverse), record in trace.records.items()
     ]
     return {"output": _detached(trace.output), "state": _detached(trace.state), "records": records}
@@ -271,10 +274,11 @@ def _detached(x: Any) -> Any:
 
 def _trace_of(content: dict[str, Any], known: Mapping[str, Cell]) -> Trace:
     records = {}
-    for k, reverse, name, lengths, tensors in content["records"]:
-        if name not in known:
+    for kept in content["records"]:
+        if (name := kept["cell"]) not in known:
             raise ValueError(f"the trace is of a cell {name!r}: give it, load_trace(path, cells=[...])")
-        records[k, reverse] = Record(tensors, known[name], lengths)
+        record = Record(kept["tensors"], known[name], kept["lengths"], kept["bias"])
+        records[kept["layer"], kept["reverse"]] = record
     return Trace(content["output"], content["state"], records)
 
 

@@ -128,7 +128,8 @@ def _trace_layer(
         run = (_watched if differentiable else _replayed)(setting, inputs)
         rows = run.rows | _halves(cell, inputs.x, run.rows[f"{cell.states[0]}_prev"], weights) if halves else run.rows
         tensors = {name: time_major(values) for name, values in rows.items()}
-        records.append(Record(tensors, cell, lengths, run.nodes, lambda steps: time_major(torch.cat(steps))))
+        bias = weights.bias_ih is not None
+        records.append(Record(tensors, cell, lengths, bias, run.nodes, lambda steps: time_major(torch.cat(steps))))
         return run.output.unflatten(0, x.shape[:-1]) if packed is None else run.output, run.last
 
     output, last = layer.run(input, state, scan)

@@ -187,6 +187,19 @@ def test_without_halves_a_pre_activation_is_one_number(show: Show) -> None:
     assert values == [trace.layer(0).f_pre[2, 0, 1].item()]
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_only_a_layer_with_biases_shows_them(show: Show, bias: bool) -> None:
+    page = show(traced(BY_NAME["GRU"], bias=bias))
+    symbols = page.locator(".equations .symbols").all_inner_texts()[:4]
+    b = [f" + b_{name}" if bias else "" for name in ("ir", "hr", "iz", "hz", "in", "hn")]
+    assert symbols == [
+        f"r_pre = (W_ir x{b[0]}) + (W_hr h_prev{b[1]})",
+        f"z_pre = (W_iz x{b[2]}) + (W_hz h_prev{b[3]})",
+        f"n_x = W_in x{b[4]}",
+        f"n_h = W_hn h_prev{b[5]}",
+    ]
+
+
 def test_under_a_projection_h_is_shown_before_and_behind_it(show: Show) -> None:
     trace = traced(BY_NAME["LSTM"], proj_size=2)
     record = trace.layer(0)

@@ -41,6 +41,7 @@ def assert_same(loaded: Trace, traced: Trace) -> None:
         assert list(loaded.records[key]) == list(record)
         equal(loaded.records[key].tensors, {name: t.detach() for name, t in record.tensors.items()})
         assert loaded.records[key].cell is record.cell
+        assert loaded.records[key].bias == record.bias
         assert (loaded.records[key].lengths is None) == (record.lengths is None)
         if record.lengths is not None:
             equal(loaded.records[key].lengths, record.lengths)
@@ -50,7 +51,7 @@ def assert_same(loaded: Trace, traced: Trace) -> None:
 
 @pytest.mark.parametrize("differentiable", [False, True])
 @pytest.mark.parametrize(
-    "layer", [nn.LSTM(I, H, 2, proj_size=2), nn.GRU(I, H, bidirectional=True)], ids=["LSTM", "GRU"]
+    "layer", [nn.LSTM(I, H, 2, proj_size=2), nn.GRU(I, H, bidirectional=True, bias=False)], ids=["LSTM", "GRU"]
 )
 def test_a_saved_trace_is_loaded_as_it_was(layer: nn.Module, differentiable: bool, tmp_path: Path) -> None:
     for x in (packed(), torch.randn(5, 2, I), torch.randn(5, I)):
