@@ -112,8 +112,8 @@ def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
 
     Raises:
         TypeError: `update` or `adjoint` returns something else than it should.
-        ValueError: the adjoint does not act unit by unit; the tape has another tensor under a state's name; the cell
-            computes with h_prev, which cannot be where it is `projected`.
+        ValueError: the adjoint does not act unit by unit; the tape has under a name of a trace another
+            tensor; the cell computes with h_prev, which cannot be where it is `projected`.
     """
     arguments = len(cell.pre_activations) + len(cell.states)
     numbers = torch.arange(1, 2 * hidden_size * arguments + 1, dtype=like.dtype, device=like.device)
@@ -121,11 +121,7 @@ def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
     _expect_pair(cell, "update", "(state, tape)", returned := cell.update(*pre_and_state))
     state, tape = returned
     _expect(cell, "update's state", cell.states, state, hidden_size)
-    for name, value in zip(cell.states, state, strict=True):
-        if hasattr(tape, "_asdict") and getattr(tape, name, value) is not value:
-            raise ValueError(
-                f"the tape of cell {cell.name!r} has another tensor than the state under the name {name!r}"
-            )
+    _expect_names(cell, tape, state, pre_and_state)
     if projected:
         h_prev = len(cell.pre_activations)
         wider = [t.new_zeros(2, hidden_size + 1) if k == h_prev else t for k, t in enumerate(pre_and_state)]
@@ -148,6 +144,19 @@ def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
             raise ValueError(
                 f"adjoint of cell {cell.name!r} should act unit by unit, by Hadamard products: its d{name} at dh = 1 "
                 "does not say what it is at another dh"
+            )
+
+
+def _expect_names(cell: Cell, tape: Any, state: tuple[Tensor, ...], arguments: list[Tensor]) -> None:
+    """Raise where a field of the tape has the name by which a trace calls another tensor."""
+    pre_activations = [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations]
+    known = dict(zip([*pre_activations, *(f"{s}_prev" for s in cell.states)], arguments, strict=True))
+    known |= zip(cell.states, state, strict=True)
+    halves = {f"{g}_{half}" for g in cell.gates if g not in cell.split for half in "xh"}
+    for name, value in tape._asdict().items() if hasattr(tape, "_asdict") else ():
+        if name in halves or known.get(name, value) is not value:
+            raise ValueError(
+                f"the tape of cell {cell.name!r} has another tensor under the name {name!r} than a trace would have"
             )
 
 

@@ -17,7 +17,7 @@ from .recurrent import RecurrentLayer
 _MODULES = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
 _LAYERS: dict[int, type[nn.RNNBase]] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
 _CELLS: dict[int, type[nn.RNNCellBase]] = {1: nn.RNNCell, 3: nn.GRUCell, 4: nn.LSTMCell}
-_WEIGHT = re.compile(
+RECURRENT_WEIGHT = re.compile(
     r"^(?P<prefix>.*?)(?P<name>(?:weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l\d+(?:_reverse)?)?)$"
 )
 
@@ -93,7 +93,7 @@ def _tensors(loaded: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
 def _from_tensors(tensors: dict[str, Tensor]) -> Iterator[tuple[str, nn.Module]]:
     groups: dict[str, OrderedDict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        match = _WEIGHT.match(key)
+        match = RECURRENT_WEIGHT.match(key)
         if match:
             groups.setdefault(match["prefix"], OrderedDict())[match["name"]] = tensor
     for prefix, weights in groups.items():

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import NamedTuple
 
 from .cell import Cell
-from .equations import Line, arriving, equations, pre_activation_names
+from .equations import Line, arriving, direct_gradient, equations, pre_activation_names
 
 
 class Step(NamedTuple):
@@ -44,7 +44,7 @@ def derivation(cell: Cell) -> list[Step]:
         before = {name for earlier in lines[:k] for name in earlier.names}
         complete = [name for name in forward.names if name in terms and name not in before]
         reached |= set(complete)
-        steps.append(Step(forward, [Line(gradient_name(name), _sum(terms[name])) for name in complete]))
+        steps.append(Step(forward, [Line(gradient_name(cell, name), _sum(terms[name])) for name in complete]))
     for name in pre_activation_names(cell):
         if name not in terms:
             raise ValueError(f"update of cell {cell.name!r} makes no use of {name}: there is no gradient to derive")
@@ -113,6 +113,6 @@ def _sum(terms: Sequence[_Term]) -> ast.expr:
     return total
 
 
-def gradient_name(name: str) -> str:
+def gradient_name(cell: Cell, name: str) -> str:
     """dX; what reaches `h_prev` not through W_hh is `dh_direct`, a part of `dh_prev`."""
-    return "dh_direct" if name == "h_prev" else f"d{name}"
+    return direct_gradient(cell) if name == f"{cell.states[0]}_prev" else f"d{name}"

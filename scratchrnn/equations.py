@@ -88,20 +88,24 @@ def equations(cell: Cell) -> list[Line]:
     """
     names = dict(zip(cell.pre_activations, pre_activation_names(cell), strict=True))
     names |= {f"{s}_prev": f"{s}_prev" for s in cell.states}
-    read = _Source(cell.update, f"update of cell {cell.name!r}")
+    read = _update(cell)
     state, tape = read.pair()
     fields = tape_fields(cell)
     results = list(zip(cell.states, read.elements(state, len(cell.states)), strict=True))
     if fields:
         results += zip(fields, read.arguments(tape, fields), strict=True)
-    return read.lines(names, results)
+    assigned = [target for group in read.groups for target, _ in group]
+    gradients = [f"d{name}" for name in ("x", *names.values(), *cell.states, *fields, *assigned)]
+    gradients += [f"d{name}_{k}" for name in assigned for k in range(1, assigned.count(name))]
+    gradients += [direct_gradient(cell), *(f"d{s}_next" for s in cell.states)]
+    return read.lines(names, results, {"x", *gradients})
 
 
 def adjoint_equations(cell: Cell) -> list[Line]:
     """The lines of `cell.adjoint`, each name assigned once; none where the cell has no adjoint.
 
-    A gradient that is returned has the name of what it is the gradient of: `df_pre`, `dn_h`, `dc_prev`; `dh_direct` is
-    the part of `dh_prev` that does not come through W_hh. For what arrives see `arriving`.
+    A gradient that is returned has the name of what it is the gradient of: `df_pre`, `dn_h`, `dc_prev`; for
+    `dh_direct` see `direct_gradient`, for what arrives `arriving`.
 
     Raises:
         ValueError: as for `equations`.
@@ -115,7 +119,7 @@ def adjoint_equations(cell: Cell) -> list[Line]:
     d_pre, d_state = read.pair()
     targets = [f"d{name}" for name in pre_activation_names(cell)]
     results = list(zip(targets, read.elements(d_pre, len(targets)), strict=True))
-    roads = ["dh_direct", *(f"d{s}_prev" for s in cell.states[1:])]
+    roads = [direct_gradient(cell), *(f"d{s}_prev" for s in cell.states[1:])]
     results += zip(roads, read.elements(d_state, len(roads)), strict=True)
     return read.lines(names, [(name, e) for name, e in results if not _is_none(e)])
 
@@ -130,18 +134,30 @@ def arriving(cell: Cell) -> list[str]:
     return [f"d{s}_next" if s in used else f"d{s}" for s in cell.states]
 
 
+def direct_gradient(cell: Cell) -> str:
+    """`dh_direct`: the part of `dh_prev`, the emitted state's gradient, that does not come through W_hh."""
+    return f"d{cell.states[0]}_direct"
+
+
 def pre_activation_names(cell: Cell) -> list[str]:
     """What the lines call the arguments of `update` before the states: `f_pre`, and of a split gate `n_x`, `n_h`."""
     return [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations]
 
 
 def tape_fields(cell: Cell) -> tuple[str, ...]:
-    """The names of what the cell's tape keeps; none of a tape that is no NamedTuple."""
-    one = [torch.zeros(1, 1) for _ in (*cell.pre_activations, *cell.states)]
-    return tuple(getattr(cell.update(*one)[1], "_fields", ()))
+    """The names of what the cell's tape keeps; none of a tape that is no NamedTuple.
+
+    Raises:
+        ValueError: the source cannot be read, or its return statement does not name the tape's class.
+    """
+    return _update(cell).fields()
 
 
 # --------------------------------------------------------------------------------------- reading a function
+
+
+def _update(cell: Cell) -> _Source:
+    return _Source(cell.update, f"update of cell {cell.name!r}")
 
 
 class _Source:
@@ -156,11 +172,7 @@ class _Source:
             raise ValueError(f"{what}: its source cannot be read: {error}") from None
         if not isinstance(tree, ast.FunctionDef):
             raise ValueError(f"{what}: only a function written with def can be read, got {ast.unparse(tree)}")
-        self.constants = {
-            name: value
-            for name, value in {**outside.globals, **outside.nonlocals}.items()
-            if isinstance(value, (int, float))
-        }
+        self.outside = {**outside.builtins, **outside.globals, **outside.nonlocals}
         self.parameters = list(inspect.signature(function).parameters)
         body = [s for s in tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
         if not body or not isinstance(body[-1], ast.Return):
@@ -202,6 +214,25 @@ class _Source:
             raise self._unreadable(node, f"a tuple of {count} in its return statement")
         return node.elts
 
+    def fields(self) -> tuple[str, ...]:
+        """Those of the class that makes the tape in the return statement: the second of the two that are returned."""
+        _, tape = self.pair()
+        if not isinstance(tape, ast.Call):
+            return ()
+        made_by = self._found(tape.func)
+        if not isinstance(made_by, type):
+            raise self._unreadable(tape, "a tape that its class makes in its return statement")
+        return tuple(getattr(made_by, "_fields", ()))
+
+    def _found(self, node: ast.expr) -> Any:
+        """What a name, or a name with dots, stands for outside of the function; None if for nothing."""
+        match node:
+            case ast.Name(id=name):
+                return self.outside.get(name)
+            case ast.Attribute(value=of, attr=name):
+                return getattr(self._found(of), name, None)
+        return None
+
     def arguments(self, node: ast.expr, fields: Sequence[str]) -> list[ast.expr]:
         """What the tape's fields are given where it is made."""
         if not isinstance(node, ast.Call) or len(node.args) + len(node.keywords) != len(fields):
@@ -209,10 +240,13 @@ class _Source:
         by_name = dict(zip(fields, node.args, strict=False)) | {str(k.arg): k.value for k in node.keywords}
         return [by_name.get(f, node) for f in fields]
 
-    def lines(self, names: Mapping[str, str], results: Sequence[tuple[str, ast.expr]]) -> list[Line]:
+    def lines(
+        self, names: Mapping[str, str], results: Sequence[tuple[str, ast.expr]], reserved: Container[str] = ()
+    ) -> list[Line]:
         """All assignments as lines. `names` are those of what is given, `results` what the returned values are called.
 
-        An assignment whose value is returned gets the result's name, any other its own, with a number if it is taken.
+        An assignment whose value is returned gets the result's name, any other its own, with a number if it is taken
+        or `reserved` for something that these lines do not have.
         """
         now = dict(names)  # what each of the function's names stands for: something given, or "#k", the k-th assignment
         found: list[Line] = []
@@ -232,7 +266,7 @@ class _Source:
         taken = {*names.values(), *(name for name, _ in results)}
         for k, (target, _) in enumerate(found):
             if f"#{k}" not in called:
-                called[f"#{k}"] = _free(target, taken)
+                called[f"#{k}"] = _free(target, taken, reserved)
                 taken.add(called[f"#{k}"])
         renamed = _Renamed(called)
         found = [Line(called[f"#{k}"], value) for k, (_, value) in enumerate(found)]
@@ -244,8 +278,8 @@ class _Source:
         match node:
             case ast.Name() | ast.Attribute() | ast.Subscript() if (name := ast.unparse(node)) in now:
                 return ast.Name(now[name])
-            case ast.Name(id=name) if name in self.constants:
-                return ast.Constant(self.constants[name])
+            case ast.Name(id=name) if isinstance(value := self.outside.get(name), (int, float)):
+                return _number(value)
             case ast.Constant(value=int() | float()):
                 return node
             case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
@@ -275,8 +309,14 @@ class _Renamed(ast.NodeTransformer):
         return ast.Name(self.names.get(node.id, node.id))
 
 
-def _free(name: str, taken: Container[str]) -> str:
-    return next(n for k in count() if (n := f"{name}_{k}" if k else name) not in taken)
+def _free(name: str, taken: Container[str], reserved: Container[str]) -> str:
+    numbered = (f"{name}_{k}" if k else name for k in count())
+    return next(n for n in numbered if n not in taken and n not in reserved)
+
+
+def _number(value: float) -> ast.expr:
+    """As Python reads it, where -1.0 is the minus of 1.0: so it gets its parentheses in (-1.0) ** 2."""
+    return ast.UnaryOp(ast.USub(), ast.Constant(-value)) if value < 0 else ast.Constant(value)
 
 
 def _is_none(node: ast.expr) -> bool:
@@ -302,13 +342,19 @@ def _functions(node: ast.AST) -> list[str]:
 def latex_name(name: str) -> str:
     r"""`f_pre` as `f_{\mathrm{pre}}`, `W_if` as `W_{if}`, `dn_x` as `\mathrm{d}n_{x}`."""
     head, _, below = name.partition("_")
+    if not head:
+        return rf"\mathrm{{{_upright(name)}}}"
     if head[0] == "d" and (len(head) == 2 or head[1:] in _LATEX_FUNCTIONS):
         return r"\mathrm{d}" + latex_name(name[1:])
     head = head if len(head) == 1 else rf"\mathrm{{{head}}}"
     if not below:
         return head
-    below = below.replace("_", r"\_")
+    below = _upright(below)
     return f"{head}_{{{below}}}" if len(below) <= 2 else rf"{head}_{{\mathrm{{{below}}}}}"
+
+
+def _upright(name: str) -> str:
+    return name.replace("_", r"\_")
 
 
 def _latex(node: ast.expr, within: int = 0) -> str:
@@ -321,7 +367,7 @@ def _latex(node: ast.expr, within: int = 0) -> str:
         case ast.Attribute(value=of, attr="T"):
             return rf"{_latex(of, 4)}^\top"
         case ast.Call(func=ast.Name(id=name), args=args):
-            function = _LATEX_FUNCTIONS.get(name, rf"\mathrm{{{name}}}")
+            function = _LATEX_FUNCTIONS.get(name, rf"\mathrm{{{_upright(name)}}}")
             return f"{function}({', '.join(_latex(a) for a in args)})"
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             return f"[{_latex(left)} {_LATEX_SIGNS[type(op)]} {_latex(right)}]"
@@ -331,11 +377,11 @@ def _latex(node: ast.expr, within: int = 0) -> str:
             sign = "+" if isinstance(op, ast.Add) else "-"
             return _in_parentheses(f"{_latex(left, 1)} {sign} {_latex(right, 1 + (sign == '-'))}", within > 1)
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return rf"\frac{{{_latex(left)}}}{{{_latex(right)}}}"
+            return _in_parentheses(rf"\frac{{{_latex(left)}}}{{{_latex(right)}}}", within > 3)
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return f"{_latex(left, 4)}^{{{_latex(right)}}}"
+            return _in_parentheses(f"{_latex(left, 4)}^{{{_latex(right)}}}", within > 3)
         case ast.BinOp(left=left, op=op, right=right):
-            of_numbers = isinstance(left, ast.Constant) or isinstance(right, ast.Constant)
+            of_numbers = not _names(left) or not _names(right)
             sign = r"\," if isinstance(op, ast.MatMult) else r"\cdot" if of_numbers else r"\odot"
             return _in_parentheses(rf"{_latex(left, 2)} {sign} {_latex(right, 3)}", within > 2)
     raise ValueError(f"no LaTeX for {ast.unparse(node)}")

@@ -6,6 +6,7 @@ All of it is read from the cell's own functions. `explain` gives sections of pro
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .cell import Cell
 from .derivation import derivation
-from .equations import Line, adjoint_equations, arriving, equations, pre_activation_names, tape_fields
+from .equations import Line, adjoint_equations, arriving, direct_gradient, equations, pre_activation_names, tape_fields
 from .flops import work
 from .linear import linear_backward, linear_forward
 from .walk import TOLERANCE, Walk
@@ -53,22 +54,23 @@ def explain(cell: Cell, I: int, H: int, found: Walk | None = None) -> list[Secti
         ValueError: the source of the cell's functions cannot be read, or the chain rule of something in it is unknown.
     """
     sections = [
-        Section(f"{cell.name}, {I} inputs, {H} units", [_source(cell), _LETTERS]),
+        Section(f"{cell.name}, {I} inputs, {H} units", [_source(cell), _letters(cell)]),
         *([_given(found, cell)] if found else []),
         _forward(cell, found),
+        _backward(cell, found),
+        _backward_linear(cell, found),
         _shapes(cell, I, H),
         _counts(cell, I, H),
         _kept(cell, H),
-        _backward(cell, found),
-        _backward_linear(cell, found),
     ]
     return [*sections, _check(found)] if found else sections
 
 
-_LETTERS = (
-    "x is the input, h_prev the hidden state before the step; * is the Hadamard product, W x a matrix product. dX is "
-    "the gradient of the loss by X and has X's shape."
-)
+def _letters(cell: Cell) -> str:
+    return (
+        f"x is the input, {cell.states[0]}_prev the hidden state before the step; * is the Hadamard product, W x a "
+        "matrix product. dX is the gradient of the loss by X and has X's shape."
+    )
 
 
 def _source(cell: Cell) -> str:
@@ -92,13 +94,14 @@ def _given(found: Walk, cell: Cell) -> Section:
 
 def _forward(cell: Cell, found: Walk | None) -> Section:
     values = found and found.forward
+    gate_math = _equations(equations(cell), values)
     return Section(
         "Forward",
         [
-            "The linear part, which the engine computes:",
+            "The linear part. The engine, which runs the loop over time, computes it:",
             _equations(linear_forward(cell), values),
             f"The gate math, {cell.update.__name__}:",
-            _equations(equations(cell), values),
+            gate_math,
         ],
     )
 
@@ -118,7 +121,8 @@ def _shapes(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
         (f"[{I}]", "x"),
         (f"[{H}]", ", ".join(dict.fromkeys(vectors))),
     ]
-    return Section("Shapes", [Table(("shape", "tensors"), rows), "A batch has B such rows: x is [B, I], h is [B, H]."])
+    note = f"A batch has B such rows: x is [B, I], {cell.states[0]} is [B, H]."
+    return Section("Shapes", [Table(("shape", "tensors"), rows), note])
 
 
 def _counts(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
@@ -135,7 +139,7 @@ def _counts(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
             f"{products[1] - products[0]} in matrix products, {elementwise[1] - elementwise[0]} elementwise",
         ),
     ]
-    notes = f"One row, one step. Backward is without dx, which the first layer needs not: {2 * I * G * H} more."
+    notes = f"One row, one step. Backward is without dx ({2 * I * G * H} more), which a first layer does not need."
     if cell.adjoint is None:
         notes += " Without an adjoint the elementwise work backward is autograd's and not counted."
     return Section("Counts", [Table(("", "count", "which is"), rows), notes])
@@ -173,24 +177,35 @@ def _backward(cell: Cell, found: Walk | None) -> Section:
             beside = _equations([by_hand], found and found.by_hand)[0] if by_hand else None
             rows.append((derived, beside))
     rows += [(None, _equations([rest], found and found.by_hand)[0]) for rest in by_target.values()]
-    table = Table(("by the chain rule", f"as {name} has it" if adjoint else ""), rows)
+    table = Table(("by the chain rule", f"as {name} computes it" if adjoint else ""), rows)
     *others, last = arriving(cell)
+    direct = direct_gradient(cell)
     arrives = f"{', '.join(others)} and {last} arrive" if others else f"{last} arrives"
     parts: list[str | list[Equation] | Table] = [
         f"The lines in reverse order. {arrives} from the loss and the later "
-        "steps. A gradient is the sum over all lines that use the name; it stands with the first of them, where no "
-        "term is missing any more.",
+        "steps. A gradient is the sum over all lines that use the name; it is written where its last term comes in."
+        f"{_renamed(cell) if adjoint else ''}",
         table,
     ]
-    if any(gradient.target == "dh_direct" for step in steps for gradient in step.gradients):
-        parts.append("dh_direct is the part of dh_prev that does not come through W_hh.")
+    if any(gradient.target == direct for step in steps for gradient in step.gradients):
+        parts.append(f"{direct} is the part of d{cell.states[0]}_prev that does not come through W_hh.")
     if not adjoint:
         parts.append("The cell has no adjoint of its own: autograd walks through the steps.")
     return Section("Backward: the adjoint", parts)
 
 
+def _renamed(cell: Cell) -> str:
+    """How the names differ from those of the code, by the first gate whose name `update` uses twice."""
+    for gate, value in [each[:2] for each in equations(cell) if each.target in cell.gates]:
+        match value:
+            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=before)]) if before == f"{gate}_pre":
+                meaning = f"{before} before the {function}, {gate} after it"
+                return f" The code uses some names twice; here each name has one meaning: {meaning}."
+    return ""
+
+
 def _backward_linear(cell: Cell, found: Walk | None) -> Section:
-    direct = any(gradient.target == "dh_direct" for step in derivation(cell) for gradient in step.gradients)
+    direct = any(gradient.target == direct_gradient(cell) for step in derivation(cell) for gradient in step.gradients)
     lines = linear_backward(cell, direct)
     note = "Gradients accumulate: those of weights and biases are the sums of these over all rows and steps."
     return Section("Backward: the linear part", [_equations(lines, found and found.linear), note])

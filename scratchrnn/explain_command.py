@@ -221,7 +221,14 @@ def _matrix(value: Tensor) -> str:
     return rf"\begin{{pmatrix}} {joined} \end{{pmatrix}}"
 
 
+_IN_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    | {"[": "{[}"}  # which \\\\ would take for its option
+)
+
+
 def _in_latex(entry: Entry) -> str:
     if entry is None or isinstance(entry, str):
-        return _escaped(entry or "", "&%$#_{}", "\\").replace("[", "{[}")  # which \\\\ would take for its option
+        return (entry or "").translate(_IN_LATEX)
     return f"${entry.line.latex() if isinstance(entry, Equation) else _matrix(entry)}$"

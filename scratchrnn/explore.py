@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from .checkpoint import load_recurrent, load_tensors
+from .checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
 from .layers import GRU, LSTM, RNN
 from .record import Trace
 from .recurrent import RecurrentLayer
@@ -21,6 +21,7 @@ from .trace import trace
 from .verify import CharacterModel
 
 KINDS: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+INPUT_SIZE, HIDDEN_SIZE = 32, 64  # of the model that is trained here
 END = "</s>"
 UNKNOWN = "<unk>"
 _ESCAPED = {r"\n": "\n", r"\t": "\t", r"\r": "\r"}
@@ -73,13 +74,13 @@ def train_reading(
     Raises:
         ValueError: `text` has characters that `learnt` has not.
     """
-    size, hidden_size, batch, length, rate = 32, 64, 32, 64, 1e-2
+    batch, length, rate = 32, 64, 1e-2
     characters = Characters(learnt)
     places = {character: k for k, character in enumerate(characters.alphabet)}
     _refuse([c for c in text if c not in places], "the text to train on lacks")
     torch.manual_seed(0)
-    layer = KINDS[kind](size, hidden_size, batch_first=True)
-    model = CharacterModel(len(characters.alphabet), layer, size, hidden_size)
+    layer = KINDS[kind](INPUT_SIZE, HIDDEN_SIZE, batch_first=True)
+    model = CharacterModel(len(characters.alphabet), layer, INPUT_SIZE, HIDDEN_SIZE)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(0)
     for step in range(1, steps + 1):
@@ -152,7 +153,7 @@ def load_reading(
     unknown = [token for token in tokens if token not in places]
     if UNKNOWN not in places:
         _refuse(unknown, f"{vocabulary} has no {UNKNOWN} and lacks")
-    notes = [f"Not in the vocabulary, read as {UNKNOWN}: {_named(unknown)}."] if unknown else []
+    notes = [f"Not in the vocabulary, read as {UNKNOWN}: {named(unknown)}."] if unknown else []
     return Reading(called, module, sequences, _looked_up(weights.detach().to(dtype), places), tuple(notes))
 
 
@@ -179,7 +180,8 @@ def _layer_of_cell(cell: Any) -> nn.RNNBase:
 def _the_embedding(
     tensors: dict[str, Tensor], layer: str, input_size: int, name: str | None
 ) -> tuple[str, Tensor] | None:
-    fitting = {key: t for key, t in tensors.items() if t.dim() == 2 and t.shape[1] == input_size}
+    others = {key: t for key, t in tensors.items() if not RECURRENT_WEIGHT.match(key)}
+    fitting = {key: t for key, t in others.items() if t.dim() == 2 and t.shape[1] == input_size}
     if name is not None:
         if name not in fitting:
             raise ValueError(f"--embedding should be one of {', '.join(fitting) or 'none that fits'}; got {name!r}")
@@ -233,10 +235,11 @@ def _looked_up(weights: Tensor, places: dict[str, int]) -> Callable[[Sequence[st
 
 def _refuse(unknown: Sequence[str], reason: str) -> None:
     if unknown:
-        raise ValueError(f"{reason} {_named(unknown)}, which the text to explore has")
+        raise ValueError(f"{reason} {named(unknown)}, which the text to explore has")
 
 
-def _named(tokens: Sequence[str]) -> str:
+def named(tokens: Sequence[str]) -> str:
+    """Each once, the first ten."""
     distinct = [*dict.fromkeys(tokens)]
     more = f" and {len(distinct) - 10} more" if len(distinct) > 10 else ""
     return f"{', '.join(map(repr, distinct[:10]))}{more}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from .page import page, write
 from .text import read_text
 
 _ENOUGH = 1000  # characters to train on
+_STEPS = 400
 _OF_CHECKPOINT = ("layer", "vocabulary", "embedding", "trust")
 _OF_TRAINING = ("cell", "steps")
 
@@ -23,7 +27,7 @@ def add_parser(commands: Any) -> None:
         "explore",
         help=what,
         description=f"{what[0].upper()}{what[1:]}; and of what each token wrote into a state, how much is left. "
-        "Without --checkpoint a small model of characters is trained first, in some seconds.",
+        "Without --checkpoint a small model of characters is trained first, in about half a minute.",
         epilog="Exit status: 0 the page is written, 2 bad usage, 3 an error in the program.",
     )
     add = command.add_argument
@@ -35,7 +39,7 @@ def add_parser(commands: Any) -> None:
     add("-o", "--output", metavar="FILE", default="page.html", help="the page; default: page.html")
     add("--tokens", metavar="N", type=int, default=200, help="read at most so many; default: 200")
     add("--cell", choices=tuple(explore.KINDS), help="what to train; default: lstm")
-    add("--steps", metavar="N", type=int, help="of training; default: 400")
+    add("--steps", metavar="N", type=int, help=f"of training; default: {_STEPS}")
     add("--checkpoint", metavar="FILE", help="a state dict or module with a recurrent layer, as torch.save wrote it")
     add("--layer", metavar="NAME", help="which, if the checkpoint has several")
     add("--vocabulary", metavar="FILE", help="the tokens of its embedding, one a line; single characters, or words")
@@ -47,7 +51,28 @@ def run(options: argparse.Namespace, console: Any) -> int:
     """Run the subcommand and return its exit status."""
     _check(options)
     text = None if options.text is None else read_text(options.text, at_least=1)
-    open(options.output, "a").close()  # a file that cannot be written is said now, not after the work
+    with _writable(options.output):
+        _write(options, text, console)
+    path = Path(options.output).resolve()
+    size = path.stat().st_size / 2**20
+    console.print(f"{options.output}, {size:.1f} MiB: open it in a browser, {path.as_uri()}", markup=False)
+    return 0
+
+
+@contextmanager
+def _writable(path: str) -> Iterator[None]:
+    """A file that cannot be written is said now, not after the work; if that fails, no new and empty one stays."""
+    there = Path(path).exists()
+    open(path, "a").close()
+    try:
+        yield
+    except BaseException:
+        if not there:
+            Path(path).unlink()
+        raise
+
+
+def _write(options: argparse.Namespace, text: str | None, console: Any) -> None:
     reading = (_of_checkpoint if options.checkpoint else _trained)(options, text, console)
     if len(reading.tokens) > options.tokens:
         console.print(f"the first {options.tokens} of {len(reading.tokens):,} tokens: more with --tokens")
@@ -56,10 +81,6 @@ def run(options: argparse.Namespace, console: Any) -> int:
         console.print(note, markup=False)
     title = f"{reading.name}, over {len(reading.tokens)} tokens"
     write(options.output, page({"": reading.trace()}, reading.tokens, sequence=None, title=title, notes=reading.notes))
-    path = Path(options.output).resolve()
-    size = path.stat().st_size / 2**20
-    console.print(f"{options.output}, {size:.1f} MiB: open it in a browser, {path.as_uri()}", markup=False)
-    return 0
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -89,7 +110,16 @@ def _trained(options: argparse.Namespace, text: str | None, console: Any) -> Rea
         learnt, source = text, options.text
     if text is None:
         text = explore.passage(learnt, options.tokens)
-    steps = options.steps or 400
+    known = set(learnt)
+    if unknown := [character for character in text if character not in known]:
+        raise ValueError(
+            f"{options.text} has {explore.named(unknown)}, which the text to train on ({source}) lacks; "
+            f"a FILE of at least {_ENOUGH} characters is itself trained on"
+        )
+    kind, steps = options.cell or "lstm", options.steps or _STEPS
+    size = f"{explore.INPUT_SIZE}, {explore.HIDDEN_SIZE}"
+    duration = "" if options.steps else ", about half a minute; fewer with --steps"
+    console.print(f"training {kind.upper()}({size}) for {steps} steps on {source}{duration}", markup=False)
     columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
     losses: list[float] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -99,7 +129,6 @@ def _trained(options: argparse.Namespace, text: str | None, console: Any) -> Rea
             losses.append(loss)
             progress.update(task, completed=step, description=f"loss {loss:.3f}")
 
-        reading = explore.train_reading(options.cell or "lstm", learnt, text, steps, at_step)
+        reading = explore.train_reading(kind, learnt, text, steps, at_step)
     fell = f"loss {losses[0]:.3f} to {losses[-1]:.3f}"
-    console.print(f"{reading.layer}: {steps} steps of Adam on {source}, {fell}", markup=False)
-    return reading
+    return replace(reading, notes=(f"{reading.layer}: {steps} steps of Adam on {source}, {fell}",))

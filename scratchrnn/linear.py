@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .cell import Cell
-from .equations import Line, line
+from .equations import Line, direct_gradient, line
 
 
-def halves(gate: str, bias: bool = True) -> tuple[Line, Line]:
-    """What the input and what the state before give to a gate, `f_x = W_if x + b_if` and `f_h = W_hf h_prev + b_hf`."""
-    sides = ("i", "x", "x"), ("h", "h_prev", "h")
+def halves(gate: str, bias: bool = True, state: str = "h") -> tuple[Line, Line]:
+    """What the input and what the state before give to a gate, `f_x = W_if x + b_if` and `f_h = W_hf h_prev + b_hf`.
+
+    `state` is what the cell calls the state that it emits, h in most.
+    """
+    sides = ("i", "x", "x"), ("h", f"{state}_prev", "h")
     by_x, by_h = (f"{gate}_{half} = W_{w}{gate} @ {v}" + bias * f" + b_{w}{gate}" for w, v, half in sides)
     return line(by_x), line(by_h)
 
@@ -17,7 +20,7 @@ def linear_forward(cell: Cell) -> list[Line]:
     """The pre-activations of every gate: `f_pre`, the sum of its halves, and of a split gate both halves."""
     lines: list[Line] = []
     for g in cell.gates:
-        by_x, by_h = halves(g)
+        by_x, by_h = halves(g, state=cell.states[0])
         lines += [by_x, by_h] if g in cell.split else [line(f"{g}_pre = {by_x.code} + {by_h.code}")]
     return lines
 
@@ -25,11 +28,12 @@ def linear_forward(cell: Cell) -> list[Line]:
 def linear_backward(cell: Cell, direct: bool) -> list[Line]:
     """The gradients of x, h_prev, weights and biases. `direct`: whether h_prev is reached by another road than W_hh."""
     d_pre = {g: (f"d{g}_x", f"d{g}_h") if g in cell.split else (f"d{g}_pre",) * 2 for g in cell.gates}
+    h_prev = f"{cell.states[0]}_prev"
     dx = " + ".join(f"W_i{g}.T @ {by_x}" for g, (by_x, _) in d_pre.items())
     dh = " + ".join(f"W_h{g}.T @ {by_h}" for g, (_, by_h) in d_pre.items())
-    lines = [f"dx = {dx}", f"dh_prev = {dh}{' + dh_direct' if direct else ''}"]
+    lines = [f"dx = {dx}", f"d{h_prev} = {dh}{f' + {direct_gradient(cell)}' if direct else ''}"]
     lines += [f"dW_i{g} = {by_x} @ x.T" for g, (by_x, _) in d_pre.items()]
-    lines += [f"dW_h{g} = {by_h} @ h_prev.T" for g, (_, by_h) in d_pre.items()]
+    lines += [f"dW_h{g} = {by_h} @ {h_prev}.T" for g, (_, by_h) in d_pre.items()]
     lines += [f"db_i{g} = {by_x}" for g, (by_x, _) in d_pre.items()]
     lines += [f"db_h{g} = {by_h}" for g, (_, by_h) in d_pre.items()]
     return [line(text) for text in lines]

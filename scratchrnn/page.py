@@ -12,7 +12,6 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib import resources
 from string import Template
 from typing import Any
@@ -24,7 +23,7 @@ from .cell import Cell
 from .equations import Line, equations
 from .linear import halves
 from .record import Record, Trace
-from .summary import carried, dead, limits, saturation, stuck, time_constants
+from .summary import carried, dead, saturation, span, stuck, time_constants
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
 _WORDS = {
@@ -50,7 +49,7 @@ _WORDS = {
 
 def page(
     traces: Mapping[str, Trace],
-    tokens: Sequence[str] | None = None,
+    tokens: Sequence[object] | None = None,
     sequence: int | None = 0,
     title: str | None = None,
     notes: Sequence[str] = (),
@@ -60,30 +59,25 @@ def page(
     Args:
         traces: by the names of the layers; "" needs none. Taken without `halves=True`, a pre-activation is shown
             without its two terms.
-        tokens: one for each step, in the order of the text; default: the numbers of the steps.
+        tokens: one for each step, in the order of the text, shown as `str` has it; default: the numbers of the steps.
         sequence: which of the batch; None for all of them, one behind the other.
         title: default: the layers' kinds and the number of tokens.
         notes: sentences to stand under the title.
 
     Raises:
-        ValueError: there is no layer, no such sequence, or not one token for each step.
+        ValueError: there is no layer, no such sequence, not one token for each step, or the trace is one of gradients.
     """
-    layers = []
+    layers, steps = [], {}
     for name, trace in traces.items():
         for (k, reverse), record in trace.records.items():
             called = f"{f'{name}, ' if name else ''}layer {k}{', reverse' if reverse else ''}"
             chosen, lengths = _choose(called, record, sequence)
-            tokens = [str(step) for step in range(sum(lengths))] if tokens is None else tokens
-            if sum(lengths) != len(tokens):
-                raise ValueError(
-                    f"tokens should be one for each of the {sum(lengths)} steps of {called}, got {len(tokens)}"
-                )
+            steps[called] = sum(lengths)
             layers.append({"name": called, "reverse": reverse, "lengths": lengths} | _layer(chosen))
-    if tokens is None:
-        raise ValueError("a page needs the trace of at least one layer")
+    shown = _tokens(tokens, steps)
     kinds = " and ".join(dict.fromkeys(str(layer["cell"]) for layer in layers))
-    title = f"{kinds} over {len(tokens)} tokens" if title is None else title
-    data = {"title": title, "notes": list(notes), "tokens": list(tokens), "layers": layers}
+    title = f"{kinds} over {len(shown)} tokens" if title is None else title
+    data = {"title": title, "notes": list(notes), "tokens": shown, "layers": layers}
     return Template(_file("page.html")).substitute(
         title=html.escape(title),
         style=_file("page.css"),
@@ -103,8 +97,25 @@ def _file(*names: str) -> str:
     return resources.files(__package__).joinpath("frontend", *names).read_text(encoding="utf-8")
 
 
+def _tokens(tokens: Sequence[object] | None, steps: Mapping[str, int]) -> list[str]:
+    """One for each step; `steps` says how many each layer has read."""
+    if not steps:
+        raise ValueError("a page needs the trace of at least one layer")
+    if tokens is None:
+        if len(set(steps.values())) > 1:
+            read = "; ".join(f"{called} {count}" for called, count in steps.items())
+            raise ValueError(f"layers read different numbers of steps: {read}; a page shows one text")
+        tokens = range(next(iter(steps.values())))
+    for called, count in steps.items():
+        if count != len(tokens):
+            raise ValueError(f"tokens should be one for each of the {count} steps of {called}, got {len(tokens)}")
+    return [str(token) for token in tokens]
+
+
 def _choose(name: str, record: Record, sequence: int | None) -> tuple[Record, list[int]]:
     """The chosen sequence alone, [T, 1, H] without steps behind its end; and the length of each that it holds."""
+    if any(f"{state}_prev" not in record.tensors for state in record.cell.states):
+        raise ValueError("a page needs a trace of gates and states, this is a trace of gradients")
     lengths = record.valid().sum(0).tolist()
     if sequence is not None and not 0 <= sequence < len(lengths):
         raise ValueError(
@@ -123,27 +134,29 @@ def _layer(record: Record) -> dict[str, Any]:
     """What the page has to know of one layer and direction."""
     cell, tensors = record.cell, dict(record.tensors)
     lines, reason = _update_lines(cell, tensors)
-    gates = {g: _range(cell, g) for g in cell.gates if g in tensors}
+    gates = {g: span(record, g) for g in cell.gates if g in tensors}
     found = {
         "cell": cell.name,
         "units": _units(tensors),
-        "words": _comments(cell) | _WORDS.get(cell.name, {}),
+        "words": _words(cell),
         "quantities": [
             *({"name": g, "gate": True, "range": bounds or _spread(tensors[g])} for g, bounds in gates.items()),
             *({"name": s, "gate": False, "range": _spread(tensors[s])} for s in cell.states),
         ],
-        "lines": [*_pre_activation_lines(record), *lines],
+        "lines": lines,
+        "preActivations": _pre_activation_lines(record),
         "reason": reason,
         "saturation": {
-            g: {"range": _range(cell, g), "low": _base64(s.low), "high": _base64(s.high)}
+            g: {"range": span(record, g), "low": _base64(s.low), "high": _base64(s.high)}
             for g, s in saturation(record).items()
         },
         "dead": dead(record).nonzero().flatten().tolist(),
         "stuck": stuck(record).nonzero().flatten().tolist(),
     }
-    with suppress(ValueError):  # an Elman cell's state has no road past the weights
-        state, tensors["(kept)"] = carried(record)
-        found["road"] = {"state": state, "prev": f"{state}_prev", "kept": "(kept)"}
+    if (road := _road(record)) is not None:
+        state, tensors["(kept)"] = road
+        gate = _keeping_gate(record, *road)
+        found["road"] = {"state": state, "prev": f"{state}_prev", "kept": "(kept)", "gate": gate}
         found["timeConstants"] = _base64(time_constants(record))
     found["tensors"] = {key: {"units": t.shape[-1], "data": _base64(t)} for key, t in tensors.items()}
     return found
@@ -153,9 +166,11 @@ def _units(tensors: Mapping[str, Tensor]) -> int:
     return max(t.shape[-1] for t in tensors.values())  # under a projection h has fewer
 
 
-def _range(cell: Cell, gate: str) -> list[float] | None:
-    span = limits(cell, gate)
-    return None if span is None else [*span]
+def _road(record: Record) -> tuple[str, Tensor] | None:
+    try:
+        return carried(record)
+    except ValueError:  # an Elman cell's state has no road past the weights
+        return None
 
 
 def _spread(values: Tensor) -> list[float]:
@@ -175,7 +190,7 @@ def _pre_activation_lines(record: Record) -> list[dict[str, Any]]:
     """`f_pre = (W_if x + b_if) + (W_hf h_prev + b_hf)`; of a split gate the halves stand alone."""
     lines = []
     for g in record.cell.gates:
-        by_x, by_h = halves(g, record.bias)
+        by_x, by_h = halves(g, record.bias, record.cell.states[0])
         if g in record.cell.split:
             lines += [_line(half.target, half.target, [[half.right, None]]) for half in (by_x, by_h)]
         elif by_x.target in record.tensors:
@@ -219,6 +234,22 @@ def _terms(line: Line, keys: Mapping[str, str]) -> list[list[str | None]]:
 
 def _line(symbol: str, key: str, terms: list[Any]) -> dict[str, Any]:
     return {"symbol": symbol, "key": key, "terms": terms}
+
+
+def _keeping_gate(record: Record, state: str, kept: Tensor) -> str | None:
+    """The gate that the state before is multiplied by, if its line shows one: f of an LSTM, z of a GRU."""
+    try:
+        names = {line.target: line.names for line in equations(record.cell)}.get(state, ())
+    except ValueError:
+        return None
+    gates = [g for g in record.cell.gates if g in names and g in record.tensors]
+    return next((g for g in gates if torch.allclose(record[g], kept, equal_nan=True)), None)
+
+
+def _words(cell: Cell) -> dict[str, str]:
+    """What each name means, with a minus sign before numbers."""
+    words = _comments(cell) | _WORDS.get(cell.name, {})
+    return {name: re.sub(r"-(?=\d)", "\u2212", text) for name, text in words.items()}
 
 
 def _comments(cell: Cell) -> dict[str, str]:

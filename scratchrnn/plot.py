@@ -13,14 +13,19 @@ from itertools import count, pairwise
 from typing import Any, Literal
 
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.path import Path
-from matplotlib.textpath import TextPath
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor, nn
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+    from matplotlib.path import Path
+    from matplotlib.textpath import TextPath
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("scratchrnn.plot needs matplotlib: pip install 'scratchrnn[plot]'") from error
 
 from .cell import Cell
 from .diagram import lay_out
@@ -28,7 +33,7 @@ from .equations import equations, latex_name
 from .linear import linear_forward
 from .record import Record
 from .recurrent import RecurrentLayer
-from .summary import Saturation, limits, saturation
+from .summary import Saturation, saturable, saturation, span
 from .trace import run_by
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito: for every eye
@@ -67,7 +72,7 @@ def gates(
     steps = _steps(record, sequence, tokens)
     names = _names(record, names, [*record.cell.gates, *record.cell.states])
     ax = _axes(ax, 7, 0.4 + 1.1 * len(names))
-    ax.set_title(f"{record.cell.name}, sequence {sequence}", fontsize=10)
+    ax.set_title(f"{record.cell.name}, sequence {sequence}", fontsize=10, parse_math=False)
     panels = _panels(ax, heights=[1] * len(names), widths=[1, 0.02], gaps=(0.35, 0.02))
     for name, (panel, bar) in zip(names, panels, strict=True):
         values = _numbers(record[name][:steps, sequence]).T  # [H, T]
@@ -108,16 +113,17 @@ def unit(
     groups["state"] = [n for n in names if n not in groups["gate"]]
     groups = {what: found for what, found in groups.items() if found}
     ax = _axes(ax, 7, 0.6 + 1.8 * len(groups))
-    ax.set_title(f"{record.cell.name}, unit {k}, sequence {sequence}", fontsize=10)
+    ax.set_title(f"{record.cell.name}, unit {k}, sequence {sequence}", fontsize=10, parse_math=False)
     panels = [panel for (panel,) in _panels(ax, heights=[1] * len(groups), gaps=(0.12, 0))]
     styles = _line_styles()
     for panel, (what, found) in zip(panels, groups.items(), strict=True):
         panel.axhline(0, color="0.6", linewidth=0.8)
+        lines = {}
         for name in found:
-            panel.plot(_numbers(record[name][:steps, sequence, k]), label=name, **next(styles))
+            (lines[name],) = panel.plot(_numbers(record[name][:steps, sequence, k]), label=name, **next(styles))
         panel.set_ylabel(what if set(found) <= {*record.cell.gates, *record.cell.states} else "value")
         panel.margins(x=0.01)
-        _legend(panel)
+        _legend(panel, lines)
     _time_axis(panels, steps, tokens)
     return _figure(ax)
 
@@ -137,14 +143,14 @@ def histograms(record: Record, names: Sequence[str] | None = None, ax: Axes | No
         TypeError, KeyError, ValueError: as `gates`.
     """
     _expect_record(record)
-    names = _names(record, names, _saturating(record))
+    names = _names(record, names, saturable(record))
     ax = _axes(ax, 0.8 + 2.2 * len(names), 2.6)
-    ax.set_title(record.cell.name, fontsize=10, pad=18)
+    ax.set_title(record.cell.name, fontsize=10, pad=18, parse_math=False)
     shares = saturation(record)
     panels = _panels(ax, widths=[1] * len(names), gaps=(0, 0.28))[0]
     for name, panel in zip(names, panels, strict=True):
         values = _numbers(record[name][record.valid()]).ravel()
-        bounds = _spanned(record, name)
+        bounds = span(record, name)
         panel.hist(values, bins=40, range=bounds, weights=[1 / values.size] * values.size, color=COLOURS[0])
         panel.set_title(name, fontsize=10)
         panel.set_ylabel("share of values" if panel is panels[0] else "")
@@ -200,24 +206,26 @@ def gradient_norms(
     """
     _expect_norms(norms, radii)
     ax = _axes(ax, 8, 3.6)
+    lines = {}
     for (name, norm), style in zip(norms.items(), _line_styles(), strict=False):
         values = _numbers(norm)
         label = f"{name}\n{_radii(radii[name])}" if radii and name in radii else name
-        ax.semilogy(range(len(values)), [v if v > 0 else math.nan for v in values], label=label, **style)
+        shown = [v if v > 0 else math.nan for v in values]
+        (lines[label],) = ax.semilogy(range(len(values)), shown, label=label, **style)
         zeros = [t for t, v in enumerate(values) if v == 0]
         at_edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "markersize": 4}
         ax.plot(zeros, [0.0] * len(zeros), "v", color=style["color"], **at_edge)
     if any((norm == 0).any() for norm in norms.values()):
-        ax.plot([], [], "v", color="0.4", label="norm 0")
+        (lines["norm 0"],) = ax.plot([], [], "v", color="0.4", label="norm 0")
     ax.set(xlabel="step t", ylabel=r"$\Vert\, \partial L / \partial h_t \,\Vert$")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(alpha=0.3)
-    _legend(ax)
+    _legend(ax, lines)
     return _figure(ax)
 
 
 def _radii(of_gates: Mapping[str, float]) -> str:
-    return r"$\rho(W_h)$: " + ", ".join(f"{gate} {radius:.2f}" for gate, radius in of_gates.items())
+    return "\N{GREEK SMALL LETTER RHO}(W_h): " + ", ".join(f"{gate} {radius:.2f}" for gate, radius in of_gates.items())
 
 
 def _expect_norms(norms: Any, radii: Any) -> None:
@@ -262,7 +270,8 @@ def weights(layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: bool = Fals
     columns = sum(m.shape[1] for m in matrices.values())
     widths = [max(m.shape[1] / columns, 0.12) for m in matrices.values()]
     ax = _axes(ax, 8, 4.2)
-    ax.set_title(f"{layer.cell.name}, layer {k}{', reverse' if reverse else ''}", fontsize=10, pad=20)
+    title = f"{layer.cell.name}, layer {k}{', reverse' if reverse else ''}"
+    ax.set_title(title, fontsize=10, pad=20, parse_math=False)
     *panels, bar = _panels(ax, widths=[*widths, 0.03], gaps=(0, 0.16))[0]
     for (name, matrix), panel in zip(matrices.items(), panels, strict=True):
         image = panel.imshow(
@@ -386,24 +395,9 @@ def _numbers(tensor: Tensor) -> Any:
     return tensor.detach().double().cpu().numpy()
 
 
-def _saturating(record: Record) -> list[str]:
-    """What `summary.saturation` looks at: the gates, and where the tape keeps none, the emitted state."""
-    return [g for g in record.cell.gates if g in record.tensors] or [record.cell.states[0]]
-
-
-def _spanned(record: Record, name: str) -> tuple[float, float] | None:
-    """The bounds of a gate whose values keep them; a gradient, which has the gate's name, does not."""
-    bounds = limits(record.cell, name) if name in _saturating(record) else None
-    values = record[name][record.valid()]
-    if bounds is None or not len(values):
-        return None
-    low, high = bounds
-    return (low, high) if low <= values.min() and values.max() <= high else None
-
-
 def _scale(record: Record, name: str) -> dict[str, Any]:
     """Colours and their limits, the same for all sequences of the record."""
-    low, high = _spanned(record, name) or (-math.inf, math.inf)
+    low, high = span(record, name) or (-math.inf, math.inf)
     if low >= 0:
         return {"cmap": _UNSIGNED, "vmin": low, "vmax": high}
     largest = high if high < math.inf else record[name].abs().max().item() or 1.0
@@ -449,8 +443,19 @@ def _divide(sizes: Sequence[float], gap: float) -> list[tuple[float, float]]:
     return [((sum(sizes[:n]) + gap * n) / total, size / total) for n, size in enumerate(sizes)]
 
 
-def _legend(panel: Axes) -> None:
-    panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9, frameon=False, handlelength=2.8)
+def _legend(panel: Axes, lines: Mapping[str, Line2D]) -> None:
+    """The lines by their names, as they are: the legend itself leaves out what begins with an underscore."""
+    legend = panel.legend(
+        lines.values(),
+        ["line"] * len(lines),
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        fontsize=9,
+        frameon=False,
+        handlelength=2.8,
+    )
+    for text, name in zip(legend.get_texts(), lines, strict=True):
+        text.set(text=name, parse_math=False)
 
 
 def _time_axis(panels: Sequence[Axes], steps: int, tokens: Sequence[Any] | None) -> None:

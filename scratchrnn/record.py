@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -146,12 +146,13 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class ModelTrace(Mapping[str, Trace]):
+class ModelTrace:
     """What a model returned, and the trace of each of its recurrent layers by its name: `trace["lstm"].layer(0).f`."""
 
     output: Any
     calls: dict[str, list[Trace]]
-    """For each layer the traces of its calls in their order: a decoder may call its layer once for each step."""
+    """For each layer the traces of its calls in their order: a decoder may call its layer once for each step. A layer
+    that stands at several places in the model has the name of the first."""
 
     def __getitem__(self, name: str) -> Trace:
         """The trace of the layer's only call.
@@ -169,9 +170,6 @@ class ModelTrace(Mapping[str, Trace]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.calls)
-
-    def __len__(self) -> int:
-        return len(self.calls)
 
     def gradients(self, loss: Tensor) -> ModelTrace:
         """As `Trace.gradients`, of every layer: `gradients(loss)["lstm"].layer(0).h` is dL/dh_t."""
@@ -205,7 +203,7 @@ class ModelTrace(Mapping[str, Trace]):
         """
         from .page import page, write
 
-        write(path, page({name: self[name] for name in self if self.calls[name]}, tokens, sequence, title))
+        write(path, page({name: self[name] for name, calls in self.calls.items() if calls}, tokens, sequence, title))
 
 
 # ------------------------------------------------------------------------------------------------ gradients
@@ -217,7 +215,10 @@ def _gradients(traces: Sequence[Trace], loss: Tensor) -> list[Trace]:
     if not all(record.nodes for record in records):
         raise ValueError("gradients need a trace that was taken with differentiable=True")
     nodes = [node for record in records for of_steps in record.nodes.values() for node in of_steps]
-    found = iter(torch.autograd.grad(loss, nodes, retain_graph=True, materialize_grads=True, allow_unused=True))
+    # Where a model switches gradients off, none arrive: zeros, as for what the loss does not depend on.
+    followed = [node for node in nodes if node.requires_grad]
+    reached = iter(torch.autograd.grad(loss, followed, retain_graph=True, materialize_grads=True, allow_unused=True))
+    found = iter([next(reached) if node.requires_grad else torch.zeros_like(node) for node in nodes])
 
     def gradient(record: Record) -> Record:
         # A shorter sequence's rows are in fewer steps, so they are joined as they were before.
@@ -235,35 +236,47 @@ def load_trace(path: str, cells: Iterable[Cell] = ()) -> Trace | ModelTrace:
 
     Args:
         path: the file.
-        cells: your own cells, if the traced layers had any: a file holds no functions, only the name.
+        cells: your own cells, if the traced layers had any: a file holds no functions, only their names and gates.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it holds no trace, or one of a cell that is not among `cells`.
     """
-    known = BUILT_IN | {cell.name: cell for cell in cells}
+    known = [*cells, *BUILT_IN.values()]
     try:
         with torch.serialization.safe_globals([PackedSequence]):
-            content = torch.load(path, weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # a file of another kind makes the unpickler raise whatever it stumbles over
         raise ValueError(f"{path} should be a file that a trace was saved to: {error}") from None
-    if isinstance(content, dict) and content.keys() == {"trace"}:
-        return _trace_of(content["trace"], known)
-    if isinstance(content, dict) and content.keys() == {"calls"}:
+    try:
+        if "trace" in content:
+            return _trace_of(content["trace"], known)
         calls = {name: [_trace_of(call, known) for call in calls] for name, calls in content["calls"].items()}
-        return ModelTrace(None, calls)
-    raise ValueError(f"{path} should be a file that a trace was saved to, it holds something else")
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError):
+        raise ValueError(f"{path} should be a file that a trace was saved to, it holds something else") from None
+    return ModelTrace(None, calls)
 
 
 def _content(trace: Trace) -> dict[str, Any]:
     records = [
-        {"layer": k, "reverse": reverse, "cell": record.cell.name, "lengths": record.lengths, "bias": record.bias}
+        {
+            "layer": k,
+            "reverse": reverse,
+            "cell": _signature(record.cell),
+            "lengths": record.lengths,
+            "bias": record.bias,
+        }
         | {"tensors": {name: t.detach().clone() for name, t in record.tensors.items()}}
         for (k, reverse), record in trace.records.items()
     ]
     return {"output": _detached(trace.output), "state": _detached(trace.state), "records": records}
+
+
+def _signature(cell: Cell) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """What of a cell can be kept in a file."""
+    return cell.name, cell.pre_activations, cell.states
 
 
 def _detached(x: Any) -> Any:
@@ -272,12 +285,15 @@ def _detached(x: Any) -> Any:
     return tuple(s.detach() for s in x) if isinstance(x, tuple) else x if x is None else x.detach()
 
 
-def _trace_of(content: dict[str, Any], known: Mapping[str, Cell]) -> Trace:
+def _trace_of(content: dict[str, Any], known: Iterable[Cell]) -> Trace:
     records = {}
     for kept in content["records"]:
-        if (name := kept["cell"]) not in known:
-            raise ValueError(f"the trace is of a cell {name!r}: give it, load_trace(path, cells=[...])")
-        record = Record(kept["tensors"], known[name], kept["lengths"], kept["bias"])
+        cell = next((cell for cell in known if _signature(cell) == kept["cell"]), None)
+        if cell is None:
+            name, pre_activations, states = kept["cell"]
+            whose = f"{name!r} of {', '.join(pre_activations)} and {', '.join(states)}"
+            raise ValueError(f"the trace is of a cell {whose}: give it, load_trace(path, cells=[...])")
+        record = Record(kept["tensors"], cell, kept["lengths"], kept["bias"])
         records[kept["layer"], kept["reverse"]] = record
     return Trace(content["output"], content["state"], records)
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .cell import Cell
 from .record import Record
 from .recurrent import RecurrentLayer
 from .trace import run_by
@@ -28,36 +27,49 @@ class Saturation(NamedTuple):
 def saturation(record: Record) -> dict[str, Saturation]:
     """How often each gate is as good as closed or open: below 0.05 or above 0.95 for a sigmoid.
 
-    A gate's bounds are what `update` gives for it where all pre-activations are far below or above 0: those of a tanh
-    are -1 and 1, so it counts below -0.9 and above 0.9. What has no bounds, as relu, is left out. For a cell whose tape
-    holds no gates, as Elman's, the emitted state stands for them.
+    "As good as" is within 5 % of its `span`: a tanh counts below -0.9 and above 0.9. What has no span, as relu, is left
+    out.
     """
     found = {}
-    for name in [g for g in record.cell.gates if g in record.tensors] or [record.cell.states[0]]:
-        if (span := limits(record.cell, name)) is not None:
-            low, high = span
+    for name in saturable(record):
+        if (limits := span(record, name)) is not None:
+            low, high = limits
             values, margin = record[name][record.valid()], 0.05 * (high - low)
             shares = [beyond.double().mean(0) for beyond in (values < low + margin, values > high - margin)]
             found[name] = Saturation(*shares)
     return found
 
 
-def limits(cell: Cell, name: str) -> tuple[float, float] | None:
-    """The least and the largest value that gate or state `name` can have from zero states; None where it is unbounded.
+def saturable(record: Record) -> list[str]:
+    """The gates on the record; for a cell whose tape holds none, the emitted state."""
+    return [g for g in record.cell.gates if g in record.tensors] or [record.cell.states[0]]
 
-    They are looked for where the pre-activations are far from 0, each to one side or the other.
+
+def span(record: Record, name: str) -> tuple[float, float] | None:
+    """The least and the largest value that one of `saturable` can have: (0, 1) of a sigmoid, (-1, 1) of a tanh.
+
+    They are looked for in the cell's `update`, from zero states, where the pre-activations are far from 0, each to one
+    side or the other. None where it has no such limits, where the record's values leave them, as gradients do under
+    the gate's name, and for other tensors.
     """
-    count = len(cell.pre_activations)
-    sides = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * count).view(-1, count)
+    cell = record.cell
+    if name not in saturable(record):
+        return None
+    values = record[name][record.valid()].detach()
+    sides = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * len(cell.pre_activations))
+    sides = sides.view(-1, len(cell.pre_activations), 1).to(values).expand(-1, -1, values.shape[-1])
 
     def extremes(distance: float) -> tuple[float, float]:
-        pre = (distance * sides).split(1, 1)
-        state, tape = cell.update(*pre, *(torch.zeros(len(sides), 1, dtype=torch.float64) for _ in cell.states))
+        pre = [side.contiguous() for side in (distance * sides).unbind(1)]
+        with torch.no_grad():
+            state, tape = cell.update(*pre, *(torch.zeros_like(pre[0]) for _ in cell.states))
         found = getattr(tape, name) if hasattr(tape, name) else state[cell.states.index(name)]
-        return round(found.min().item(), 9), round(found.max().item(), 9)
+        return round(found.min().item(), 6), round(found.max().item(), 6)
 
     low, high = extremes(50.0)
-    return (low, high) if (low, high) == extremes(100.0) and low < high else None
+    if (low, high) != extremes(100.0) or not low < high or not len(values):
+        return None
+    return (low, high) if low <= values.min() and values.max() <= high else None
 
 
 def carried(record: Record) -> tuple[str, Tensor]:
@@ -72,14 +84,12 @@ def carried(record: Record) -> tuple[str, Tensor]:
         ValueError: no state has one, as in an Elman cell.
     """
     cell = record.cell
-    pre = [record[f"{name}_pre" if name in cell.gates else name].detach() for name in cell.pre_activations]
-    state_prev = [record[f"{name}_prev"].detach() for name in cell.states]
     for k, name in reversed([*enumerate(cell.states)]):
-        with torch.enable_grad():
-            prev = [s.requires_grad_() if j == k else s for j, s in enumerate(state_prev)]
-            after = cell.update(*pre, *prev)[0][k]
+        with torch.inference_mode(False), torch.enable_grad():  # wherever it is called
+            pre = [record[f"{p}_pre" if p in cell.gates else p].detach().clone() for p in cell.pre_activations]
+            prev = [record[f"{s}_prev"].detach().clone() for s in cell.states]
+            after = cell.update(*pre, *[s.requires_grad_() if j == k else s for j, s in enumerate(prev)])[0][k]
             (kept,) = torch.autograd.grad(after.sum(), prev[k], allow_unused=True) if after.requires_grad else (None,)
-        prev[k].requires_grad_(False)
         if kept is not None:
             return name, kept * record.valid().unsqueeze(-1)
     raise ValueError(f"no state of cell {cell.name!r} reaches the next step but through its weights")
@@ -111,13 +121,14 @@ def stuck(record: Record, within: float = 1e-3) -> Tensor:
     return (h.amax(0) - h.amin(0) <= within) & ~dead(record, within)
 
 
-def gradient_norms(gradients: Record, name: str = "h") -> Tensor:
+def gradient_norms(gradients: Record, name: str | None = None) -> Tensor:
     """||dL/dX_t|| at each step [T], over units and sequences, X the state or gate `name`.
 
     Args:
         gradients: a record of `Trace.gradients`, not of the trace itself.
+        name: default: the emitted state, h.
     """
-    return gradients[name].double().flatten(1).norm(dim=1)
+    return gradients[name or gradients.cell.states[0]].double().flatten(1).norm(dim=1)
 
 
 def gate_shares(gradients: Record) -> dict[str, Tensor]:
@@ -141,11 +152,14 @@ def spectral_radius(layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: boo
     """The largest absolute eigenvalue of each gate's block of `weight_hh`, of layer k and direction: `{"n": 0.97}`.
 
     Below 1, an Elman cell's gradient vanishes over long spans; above, it may explode (Pascanu et al. 2013,
-    arXiv:1211.5063). Under a projection, of W_hg W_hr.
+    arXiv:1211.5063): as a rule, as the tanh between has its part. Under a projection, of W_hg W_hr.
+
+    Raises:
+        IndexError: there is no such layer or direction.
     """
-    gates, weights = (
-        run_by(layer).cell.gates,
-        run_by(layer)._weights(k, int(reverse)).map(lambda w: w.detach().double()),
-    )
+    if not 0 <= k < layer.num_layers or reverse > layer.bidirectional:
+        raise IndexError(f"no layer {k}, reverse={reverse} in {layer}")
+    ours = run_by(layer)
+    gates, weights = ours.cell.gates, ours._weights(k, int(reverse)).map(lambda w: w.detach().double())
     blocks = [W if weights.hr is None else W @ weights.hr for W in weights.hh.chunk(len(gates))]
     return {g: torch.linalg.eigvals(W).abs().max().item() for g, W in zip(gates, blocks, strict=True)}

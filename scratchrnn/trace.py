@@ -56,22 +56,36 @@ def trace(
     tensors at once: for an LSTM 13 numbers for each unit, step and layer, for a GRU 9, for an RNN 3.
 
     Raises:
-        TypeError: `module` is no module, or a layer of a class derived from one of torch.nn's.
+        TypeError: `module` is no module, or a layer is of a class derived from one of torch.nn's, or from one of ours
+            with a `forward` of its own.
         ValueError: it has no recurrent layer. RuntimeError: `differentiable` where gradients are switched off. And
         whatever the module raises for its input.
     """
     if differentiable and not torch.is_grad_enabled():
         raise RuntimeError("differentiable=True needs gradients, which are switched off here (torch.no_grad)")
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module should be a torch.nn.Module, got: {type(module).__name__}")
+    if alone := isinstance(module, (nn.RNNBase, RecurrentLayer)):
+        arguments, keywords = _as_the_layer_takes_them(*arguments, **keywords)
     with torch.set_grad_enabled(differentiable):
-        if isinstance(module, (nn.RNNBase, RecurrentLayer)):
-            return _trace_layer(run_by(module), halves, differentiable, *arguments, **keywords)
-        return _trace_model(module, halves, differentiable, arguments, keywords)
+        found = _trace_model(module, halves, differentiable, arguments, keywords)
+    return found[""] if alone else found
+
+
+def _as_the_layer_takes_them(input: Any, state: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (input, state), {}
 
 
 def run_by(layer: nn.RNNBase | RecurrentLayer) -> RecurrentLayer:
-    """The layer of scratchrnn that a traced layer runs by: itself, or one with the very same weights."""
+    """The layer of scratchrnn that a traced layer runs by: itself, or one with the very same weights.
+
+    Raises:
+        TypeError: the layer's class is derived from one of these, and has a `forward` of its own.
+    """
     made = layer if isinstance(layer, RecurrentLayer) else twin(layer)
     assert isinstance(made, RecurrentLayer)
+    if type(made).forward is not RecurrentLayer.forward:
+        raise TypeError(f"cannot trace a {type(layer).__name__}: it has a forward of its own")
     return made
 
 
@@ -79,21 +93,20 @@ def _trace_model(
     model: nn.Module, halves: bool, differentiable: bool, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> ModelTrace:
     """Call the model with another `forward` in its recurrent layers for the while."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"module should be a torch.nn.Module, got: {type(model).__name__}")
     layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.RNNBase, RecurrentLayer))}
     if not layers:
         raise ValueError(f"no RNN, LSTM, GRU or layer of scratchrnn in this {type(model).__name__}")
     calls: dict[str, list[Trace]] = {name: [] for name in layers}
 
-    def traced(name: str, layer: RecurrentLayer, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
-        calls[name].append(_trace_layer(layer, halves, differentiable, input, hx))
+    def traced(name: str, layer: Any, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+        with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):  # whatever the model switches on
+            calls[name].append(_trace_layer(run_by(layer), halves, differentiable, input, hx))
         return calls[name][-1].output, calls[name][-1].state
 
     with ExitStack() as afterwards:
         for name, layer in layers.items():
             afterwards.callback(_put_back, layer, layer.__dict__.get("forward"))
-            layer.__dict__["forward"] = functools.partial(traced, name, run_by(layer))
+            layer.__dict__["forward"] = functools.partial(traced, name, layer)
         output = model(*arguments, **keywords)
     return ModelTrace(output, calls)
 
@@ -114,11 +127,11 @@ def _trace_layer(
     def scan(
         cell: Cell, x: Tensor, batch_sizes: Tensor | None, start: State, weights: Weights, reverse: bool
     ) -> tuple[Tensor, State]:
+        padded = x.shape[:-1]
+
         def time_major(rows: Tensor) -> Tensor:
             """[T, B, width], the sequences in the caller's order."""
-            if packed is not None:
-                return pad_packed_sequence(packed._replace(data=rows))[0]
-            return rows.unflatten(0, x.shape[:-1])
+            return rows.unflatten(0, padded) if packed is None else pad_packed_sequence(packed._replace(data=rows))[0]
 
         if differentiable:  # a gradient by each of them is given, too, whether or not it flows on to something
             x, *start_ = [s if s.requires_grad else s.detach().requires_grad_() for s in (x, *start)]
@@ -129,8 +142,9 @@ def _trace_layer(
         rows = run.rows | _halves(cell, inputs.x, run.rows[f"{cell.states[0]}_prev"], weights) if halves else run.rows
         tensors = {name: time_major(values) for name, values in rows.items()}
         bias = weights.bias_ih is not None
-        records.append(Record(tensors, cell, lengths, bias, run.nodes, lambda steps: time_major(torch.cat(steps))))
-        return run.output.unflatten(0, x.shape[:-1]) if packed is None else run.output, run.last
+        join = (lambda steps: time_major(torch.cat(steps))) if differentiable else torch.stack
+        records.append(Record(tensors, cell, lengths, bias, run.nodes, join))
+        return run.output.unflatten(0, padded) if packed is None else run.output, run.last
 
     output, last = layer.run(input, state, scan)
     directions = 2 if layer.bidirectional else 1
@@ -192,7 +206,8 @@ def _watched(setting: Setting, inputs: Inputs) -> _Run:
 
 def _named(cell: Cell, pre: Sequence[Tensor], tape: Any, state: State, state_prev: State) -> dict[str, Tensor]:
     """Tape, states, pre-activations, states before. A tape with a field of such a name, as GRU's `n_h`, keeps it."""
-    found = dict(tape._asdict()) if hasattr(tape, "_asdict") else {}
+    fields = tape._asdict() if hasattr(tape, "_asdict") else {}
+    found = {name: t for name, t in fields.items() if isinstance(t, Tensor) and t.dim() == 2}  # not a number it holds
     found |= zip(cell.states, state, strict=True)
     for name, values in zip(cell.pre_activations, pre, strict=True):
         found.setdefault(f"{name}_pre" if name in cell.gates else name, values)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .cell import Cell
 from .cells import elman, elman_relu, gru, lstm
 from .derivation import derivation, gradient_name
-from .equations import Line, adjoint_equations, arriving, equations, pre_activation_names
+from .equations import Line, adjoint_equations, arriving, direct_gradient, equations, pre_activation_names
 from .linear import linear_backward, linear_forward
 
 TOLERANCE = 1e-12
@@ -44,7 +44,7 @@ def walk(cell: Cell, I: int, H: int) -> Walk:  # noqa: E741 - input_size
     """
     steps, adjoint = derivation(cell), adjoint_equations(cell)
     derived_lines = [gradient for step in steps for gradient in step.gradients]
-    direct = any(gradient.target == "dh_direct" for gradient in derived_lines)
+    direct = any(gradient.target == direct_gradient(cell) for gradient in derived_lines)
     given = _random(cell, I, H)
     forward = _evaluate([*linear_forward(cell), *equations(cell)], given)
     derived = _evaluate(derived_lines, given | forward)
@@ -81,11 +81,12 @@ def _from_autograd(cell: Cell, walk: Walk) -> Iterator[Deviation]:
         yield _deviation("forward", name, "a call of update", walk.forward[name], expected)
     for lines, values in (("derivation", walk.derived), ("adjoint", walk.by_hand)):
         if values:
-            for name, expected in zip(map(gradient_name, [*pre, *prev]), exact, strict=True):
-                yield _deviation(lines, name, "autograd", values.get(name), expected)
+            for name, expected in zip([*pre, *prev], exact, strict=True):
+                gradient = gradient_name(cell, name)
+                yield _deviation(lines, gradient, "autograd", values.get(gradient), expected)
 
     blocks = {n: t.clone().requires_grad_() for n, t in walk.given.items()}
-    x, h = blocks["x"].T, blocks["h_prev"].T
+    x, h = blocks["x"].T, blocks[prev[0]].T
     arguments = []
     for g in cell.gates:
         by_x = nn.functional.linear(x, blocks[f"W_i{g}"], blocks[f"b_i{g}"].flatten())
@@ -99,7 +100,7 @@ def _from_autograd(cell: Cell, walk: Walk) -> Iterator[Deviation]:
 
 def _from_torch(cell: Cell, walk: Walk) -> Iterator[Deviation]:
     """Of torch.nn's cell with the same weights, where there is one."""
-    I, H = walk.given["x"].shape[0], walk.given["h_prev"].shape[0]  # noqa: E741
+    I, H = walk.given["x"].shape[0], walk.given[f"{cell.states[0]}_prev"].shape[0]  # noqa: E741
     if cell == lstm:
         theirs: nn.RNNCellBase = nn.LSTMCell(I, H, dtype=torch.float64)
     elif cell == gru:
@@ -124,7 +125,7 @@ def _from_torch(cell: Cell, walk: Walk) -> Iterator[Deviation]:
     yield _deviation("linear part", "dx", name, walk.linear["dx"], dx)
     for s, expected in zip(cell.states, others, strict=False):
         value = (walk.derived | walk.linear).get(f"d{s}_prev")
-        yield _deviation("linear part" if s == "h" else "derivation", f"d{s}_prev", name, value, expected)
+        yield _deviation("linear part" if s == cell.states[0] else "derivation", f"d{s}_prev", name, value, expected)
     parameters = dict(zip((n for n, _ in theirs.named_parameters()), others[len(prev) :], strict=True))
     for stack, block in stacks.items():
         for g, expected in zip(cell.gates, parameters[stack].chunk(len(cell.gates)), strict=True):

@@ -198,6 +198,12 @@ STATE, D_PRE = "update's state of cell 'OWN' should be a tuple of 1: (h)", "adjo
 PAIR = "adjoint of cell 'OWN' should return (d_pre_activations, d_state_prev), got"
 
 
+def taped(name):
+    """An update whose tape has -f under that name."""
+    tape = namedtuple("Tape", name)
+    return lambda f, h_prev: ((torch.tanh(f),), tape(-f))
+
+
 @pytest.mark.parametrize(
     ("update", "adjoint", "error", "text"),
     [
@@ -237,7 +243,16 @@ PAIR = "adjoint of cell 'OWN' should return (d_pre_activations, d_state_prev), g
             lambda f, h_prev: ((torch.tanh(f),), namedtuple("Tape", "h")(f)),
             None,
             ValueError,
-            "the tape of cell 'OWN' has another tensor than the state under the name 'h'",
+            "the tape of cell 'OWN' has another tensor under the name 'h' than a trace would have",
+        ),
+        *(
+            (
+                taped(name),
+                None,
+                ValueError,
+                f"the tape of cell 'OWN' has another tensor under the name {name!r} than a trace would have",
+            )
+            for name in ("f_pre", "f_x", "f_h", "h_prev")
         ),
     ],
 )

@@ -16,6 +16,7 @@ from table import ROWS, coupled, mgu, pair
 import scratchrnn as sr
 from scratchrnn import cells
 from scratchrnn.equations import adjoint_equations, arriving, equations, latex_name, line, tape_fields
+from scratchrnn.walk import agrees, walk
 
 each_cell = pytest.mark.parametrize("cell", [row.cell for row in ROWS], ids=lambda cell: cell.name)
 Gates = namedtuple("Gates", "f n")
@@ -92,7 +93,63 @@ def test_the_gradients_that_arrive_are_named_by_whether_the_step_adds_to_them():
     assert tape_fields(cells.gru) == ("r", "z", "n", "n_h", "h_prev")
 
 
-RATE = 0.25
+def test_the_road_past_the_weights_has_the_name_of_the_emitted_state():
+    def update(f, s_prev, m_prev):
+        s = torch.tanh(f) + s_prev
+        return (s, m_prev), Gates(f=f, n=m_prev)
+
+    def adjoint(tape, ds, dm):
+        return (ds * (1 - tape.n),), (ds, dm)
+
+    assert read(update, adjoint)[1] == ["df_pre = ds * (1 - n)", "ds_direct = ds", "dm_prev = dm"]
+
+
+RATE, K = 0.25, -1.0
+
+
+def test_a_local_that_is_called_like_a_gradient_gets_a_number():
+    def update(f, n, h_prev):
+        dh = f * h_prev
+        dh_next = dh + n
+        dn_pre = dh_next - n
+        dtotal = dn_pre
+        x = torch.tanh(dtotal)
+        total = x + dh
+        dtotal = total * 2
+        return (torch.tanh(dtotal),), None
+
+    assert read(update, gates=("f", "n"))[0] == [
+        "dh_1 = f_pre * h_prev",
+        "dh_next_1 = dh_1 + n_pre",
+        "dn_pre_1 = dh_next_1 - n_pre",
+        "x_1 = tanh(dn_pre_1)",
+        "total = x_1 + dh_1",
+        "dtotal_1 = total * 2",
+        "h = tanh(dtotal_1)",
+    ]
+
+
+def test_a_local_that_is_called_like_the_gradient_of_a_numbered_one_gets_another_number():
+    def update(f, n, h_prev):
+        dh = f * h_prev
+        h = dh + n
+        h = torch.tanh(h)
+        return (h,), None
+
+    assert read(update, gates=("f", "n"))[0] == ["dh_2 = f_pre * h_prev", "h_1 = dh_2 + n_pre", "h = tanh(h_1)"]
+    assert agrees(walk(sr.Cell("OWN", ("f", "n"), update), 3, 2))
+
+
+def test_a_negative_constant_keeps_its_parentheses():
+    def update(f, h_prev):
+        h = f * K**2 + K * f
+        return (h,), None
+
+    (found,) = equations(sr.Cell("OWN", ("f",), update))
+    assert found.text == "h = f_pre * (-1.0) ** 2 + -1.0 * f_pre"
+    assert found.latex() == r"h = f_{\mathrm{pre}} \cdot (-1.0)^{2} + -1.0 \cdot f_{\mathrm{pre}}"
+    f = torch.randn(3)
+    equal(found.evaluate({"f_pre": f}), f * K**2 + K * f)
 
 
 def test_names_that_are_taken_get_numbers_and_constants_their_values():
@@ -134,6 +191,25 @@ def test_a_tape_may_be_read_by_its_fields_or_be_no_tape():
         ["df_pre = dh * n", "dn_pre = dh * f * (1 - n * n)"],
     )
     assert read(without)[0] == ["h = tanh(f_pre)"]
+
+
+def test_the_fields_of_a_tape_are_found_without_a_step():
+    def by_module(f, h_prev):
+        h = torch.narrow(f, -1, 0, 4) * h_prev
+        return (h,), cells.ElmanTape(h)
+
+    def plain(f, h_prev):
+        return (f,), (f, h_prev)
+
+    def of_own(f, h_prev):
+        h = torch.tanh(f)
+        return (h,), cells.ElmanTape._make([h])
+
+    cell = functools.partial(sr.Cell, "OWN", ("f",))
+    assert tape_fields(cell(by_module)) == ("h",)
+    assert tape_fields(cell(plain)) == ()
+    text = "a tape that its class makes in its return statement; cannot read: cells.ElmanTape._make([h])"
+    assert outcome(equations, cell(of_own)) == (ValueError, f"update of cell 'OWN' should hold {text}")
 
 
 # ----------------------------------------------------------------------------------------------- the values
@@ -202,9 +278,24 @@ def test_latex_has_the_fields_signs():
         r"y = \frac{a}{b \odot c} + \mathrm{softplus}([a \leq b])"
     )
     assert latex_name("dtanh_c") == r"\mathrm{d}\mathrm{tanh}_{c}"
+    assert latex_name("_t") == r"\mathrm{\_t}"
+    assert line("y = clamp_min(_, a)").latex() == r"y = \mathrm{clamp\_min}(\mathrm{\_}, a)"
     assert latex_name("new_h_1") == r"\mathrm{new}_{\mathrm{h\_1}}"
     with pytest.raises(ValueError, match=re.escape("no LaTeX for [a]")):
         line("y = [a]").latex()
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("(a ** 2) ** b", r"(a^{2})^{b}"),
+        ("a ** 2 ** b", r"a^{2^{b}}"),
+        ("(a / b) ** 2", r"(\frac{a}{b})^{2}"),
+        ("a / b ** 2 * c", r"\frac{a}{b^{2}} \odot c"),
+    ],
+)
+def test_latex_has_parentheses_where_a_power_is_taken(code, shown):
+    assert line(f"y = {code}").latex() == f"y = {shown}"
 
 
 @each_cell
@@ -248,6 +339,16 @@ def made_elsewhere(f, h_prev):
     return (h,), tape
 
 
+class Called:
+    def __call__(self, f, h_prev):
+        return (torch.tanh(f),), None
+
+
+def of_fixed_width(f, h_prev):
+    h = torch.layer_norm(f, (4,))
+    return (h,), cells.ElmanTape(h)
+
+
 class Method:
     rate = 2.0
 
@@ -265,6 +366,7 @@ KIND = "assignments of sums, products, comparisons and torch's functions of its 
         (indexed, f"should hold {KIND}; cannot read: f[:, :1]"),
         (unknown, f"should hold {KIND}; cannot read: sum(f, h_prev)"),
         (Method().update, f"should hold {KIND}; cannot read: self.rate"),
+        (of_fixed_width, f"should hold {KIND}; cannot read: (4,)"),
         (elsewhere, "should hold a tuple of 2 in its return statement; cannot read: result"),
     ],
 )
@@ -278,10 +380,13 @@ def test_a_function_without_a_return_or_a_tape_or_source_is_refused():
     assert outcome(adjoint_equations, cell(elsewhere, lambda tape, dh: ((dh,), (None,))))[0] is ValueError
     with pytest.raises(ValueError, match=re.escape("should end with return, got h = torch.tanh(f)")):
         equations(cell(no_return))
-    with pytest.raises(ValueError, match="should hold a tape of h in its return statement; cannot read: tape"):
+    with pytest.raises(ValueError, match=re.escape("cannot read: namedtuple('Tape', 'h')(h)")):
         equations(cell(made_elsewhere))
     with pytest.raises(ValueError, match="only a function written with def can be read, got"):
         equations(cell(lambda f, h_prev: ((f,), None)))
+    for function in (functools.partial(unknown), Called()):
+        with pytest.raises(ValueError, match="update of cell 'OWN': its source cannot be read: module, class, method"):
+            equations(cell(function))
     namespace = {}
     exec("def update(f, h_prev):\n    return (f,), None", namespace)
     with pytest.raises(ValueError, match="update of cell 'OWN': its source cannot be read: "):

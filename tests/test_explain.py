@@ -42,7 +42,7 @@ def python(text):
 
 def printed(shown, start, end):
     """The equations between two headings."""
-    part = shown[shown.index(f"\n{start}\n") : shown.index(f"\n{end}\n") if end else None]
+    part = shown[shown.index(f"\n{start}\n") : shown.index(f"\n{end}\n")]
     return [python(found.strip()) for found in EQUATION.findall(part)]
 
 
@@ -57,9 +57,9 @@ def own(name):
 def test_every_printed_equation_holds(name, capsys):
     cell, I, H = own(name), 4, 5  # noqa: E741
     shown = said(capsys, name, "--input-size", "4", "--hidden-size", "5")
-    forward = printed(shown, "Forward", "Shapes")
+    forward = printed(shown, "Forward", "Backward: the adjoint")
     adjoint = printed(shown, "Backward: the adjoint", "Backward: the linear part")
-    linear = printed(shown, "Backward: the linear part", None)
+    linear = printed(shown, "Backward: the linear part", "Shapes")
 
     shapes = {"x": (I, 1), "h_prev": (H, 1)} | {f"{s}_prev": (H, 1) for s in cell.states}
     for g in cell.gates:
@@ -113,7 +113,7 @@ def test_numbers_are_those_of_the_lines_beside_them(name, capsys):
     shown = said(capsys, name, "--numbers", "--input-size", "2", "--hidden-size", "3")
     found = walk(own(name), 2, 3)
     rows = re.findall(
-        r"^ +(\w+) = .*?   \[ *(.+?)\]$", shown[shown.index("\nForward\n") : shown.index("\nShapes")], re.M
+        r"^ +(\w+) = .*?   \[ *(.+?)\]$", shown[shown.index("\nForward\n") : shown.index("\nBackward")], re.M
     )
     assert [target for target, _ in rows] == list(found.forward)
     for target, numbers in rows:
@@ -168,6 +168,11 @@ def test_an_lstm_is_explained(capsys):
     assert "W_ii, W_if, W_ig, W_io: the blocks of rows of weight_ih [8, 3]" in text
     assert "parameters 56 G H (I + H + 2), G = 4" in text
     assert sum(p.numel() for p in torch.nn.LSTMCell(3, 2).parameters()) == 56
+    assert "Backward is without dx (48 more), which a first layer does not need." in text
+    assert "The linear part. The engine, which runs the loop over time, computes it:" in text
+    assert "it is written where its last term comes in. The code uses some names twice; here each name has one " in text
+    assert "here each name has one meaning: i_pre before the sigmoid, i after it. by the chain rule" in text
+    assert "  as lstm_adjoint computes it\n" in shown
     assert "FLOP forward 122 80 in matrix products, 42 elementwise" in text
     assert "in the engine 6 x 2 x 4 = 48 i_pre, f_pre, g_pre, o_pre, h_prev, c_prev" in text
     assert "The engine does not keep the tape." in text
@@ -176,6 +181,69 @@ def test_an_lstm_is_explained(capsys):
     assert "  dh_prev = W_hi^T di_pre + W_hf^T df_pre + W_hg^T dg_pre + W_ho^T do_pre\n" in shown
     assert "dh_direct" not in shown
     assert all(len(row) <= 100 for row in shown.splitlines())
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_forward_and_backward_come_before_shapes_and_counts(numbers):
+    titles = [section.title for section in explain(cells.gru, 3, 2, walk(cells.gru, 3, 2) if numbers else None)]
+    assert titles == [
+        "GRU, 3 inputs, 2 units",
+        *(["Given"] if numbers else []),
+        "Forward",
+        "Backward: the adjoint",
+        "Backward: the linear part",
+        "Shapes",
+        "Counts",
+        "What is kept for the gradient",
+        *(["Check"] if numbers else []),
+    ]
+
+
+def test_a_cell_whose_states_have_other_names_and_whose_locals_are_called_like_gradients(tmp_path, monkeypatch, capsys):
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shown = said(capsys, "leaky:leaky", "--numbers")
+    assert "  f_pre = W_if x + b_if + W_hf s_prev + b_hf   [" in shown
+    assert "  ds_1 = f * s_prev " in shown
+    assert "  dm_prev = dm " in shown
+    assert "  ds_prev = W_hf^T df_pre + W_hn^T dn_h + ds_direct\n" in shown
+    assert "  dW_hn = dn_h s_prev^T  " in shown
+    assert "ds_direct is the part of ds_prev that does not come through W_hh." in shown
+    assert "s_prev the hidden state before the step" in shown
+    assert "s is [B, H]" in shown
+    assert "h_prev" not in shown
+    assert "All agree in float64" in shown
+    assert r"W_{hf} \, s_{\mathrm{prev}}" in said(capsys, "leaky:leaky", "--latex")
+
+
+LEAKY = """
+from typing import NamedTuple
+import torch
+from torch import Tensor
+from scratchrnn import Cell
+
+K = -0.5
+
+class Tape(NamedTuple):
+    f: Tensor
+    n: Tensor
+    s_prev: Tensor
+
+def update(f, n_x, n_h, s_prev, m_prev):
+    f = torch.sigmoid(f)
+    n = torch.tanh(n_x + n_h)
+    ds = f * s_prev
+    s = ds + n * K
+    m = m_prev + s_prev
+    return (s, m), Tape(f, n, s_prev)
+
+def adjoint(tape, ds, dm):
+    f, n, s_prev = tape
+    dn = ds * K * (1 - n * n)
+    return (ds * s_prev * f * (1 - f), dn, dn), (ds * f + dm, dm)
+
+leaky = Cell("LEAKY_^~\\\\", ("f", "n"), update, adjoint, split=("n",))
+"""
 
 
 def test_the_engine_keeps_what_is_said(capsys):
@@ -194,7 +262,8 @@ def test_a_cell_without_an_adjoint_gets_the_derivation_alone(capsys):
     assert "db_h = -db * (1 - b * b) * 0.5" in shown
     assert "dh_direct is the part of dh_prev that does not come through W_hh." in shown
     assert "autograd walks through the steps" in shown
-    assert "has it" not in shown
+    assert "computes it" not in shown.split("Backward")[1]
+    assert "here each name has one meaning" not in shown
     assert "in the engine" not in shown
     assert [step.line.target for step in derivation(pair)] == ["h", "k", "m", "b", "a"]
 
@@ -233,7 +302,7 @@ def test_markdown_has_headings_code_and_well_formed_tables(name, numbers, capsys
     terminal = said(capsys, name, *numbers)
     spaceless = re.sub(r"\s", "", shown)
     for part in ("Forward", "Backward: the adjoint"):
-        for each in printed(terminal, part, "Shapes" if part == "Forward" else "Backward: the linear part"):
+        for each in printed(terminal, part, f"Backward: the {'adjoint' if part == 'Forward' else 'linear part'}"):
             assert re.sub(r"\s", "", each.text) in spaceless
 
 
@@ -262,6 +331,13 @@ def test_every_line_of_latex_parses(name, numbers, capsys):
     assert ("pmatrix" in shown) == bool(numbers)
 
 
+def test_letters_that_mean_something_to_latex_are_written_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / "leaky.py").write_text(LEAKY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shown = said(capsys, "leaky:leaky", "--latex")
+    assert r"\section*{LEAKY\_\textasciicircum{}\textasciitilde{}\textbackslash{}, 3 inputs, 2 units}" in shown
+
+
 def test_latex_has_the_names_of_the_paper(capsys):
     shown = said(capsys, "lstm", "--latex")
     assert r"f_{\mathrm{pre}} &= W_{if} \, x + b_{if} + W_{hf} \, h_{\mathrm{prev}} + b_{hf} \\" in shown
@@ -273,6 +349,7 @@ def test_latex_has_the_names_of_the_paper(capsys):
 # -------------------------------------------------------------------------------------------------- errors
 
 MODULE = """
+import functools
 import torch
 from scratchrnn import Cell
 
@@ -288,6 +365,11 @@ def idle(f, g, h_prev):
     h = torch.tanh(f)
     return (h,), None
 
+class Called:
+    def __call__(self, f, h_prev):
+        return (torch.tanh(f),), None
+
+partial, called = Cell("PARTIAL", ("f",), functools.partial(soft)), Cell("CALLED", ("f",), Called())
 soft, halved, idle = Cell("SOFT", ("f",), soft), Cell("HALVED", ("f",), halved), Cell("IDLE", ("f", "g"), idle)
 """
 
@@ -300,6 +382,9 @@ soft, halved, idle = Cell("SOFT", ("f",), soft), Cell("HALVED", ("f",), halved),
         (["no_such_module:mgu"], "CELL 'no_such_module:mgu' cannot be imported: No module named 'no_such_module'"),
         (["mine:nothing"], "CELL 'mine:nothing' cannot be imported: module 'mine' has no attribute 'nothing'"),
         (["mine:torch"], "CELL 'mine:torch' should be a scratchrnn.Cell, got <module 'torch'"),
+        (["mine:partial"], "update of cell 'PARTIAL': its source cannot be read: "),
+        (["mine:called"], "update of cell 'CALLED': its source cannot be read: "),
+        (["mine:called", "--numbers"], "update of cell 'CALLED': its source cannot be read: "),
         (["mine:soft"], "cannot read: torch.nn.functional.softplus(f)"),
         (["mine:halved"], "the chain rule is known for + - * sigmoid tanh relu and numbers, not for tanh(f_pre) / 2"),
         (["mine:idle"], "update of cell 'IDLE' makes no use of g_pre: there is no gradient to derive"),

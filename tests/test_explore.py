@@ -14,7 +14,7 @@ from running import close
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn import cli, explore
+from scratchrnn import cli, explore, explore_command
 from scratchrnn.page import page
 from scratchrnn.text import read_text
 
@@ -151,8 +151,7 @@ def test_the_first_tokens_are_those_of_the_first_sequences(speller: Speller) -> 
         ),
         (
             {"layer": "encoder.gru", "vocabulary": "letters.txt", "embedding": "emb"},
-            "--embedding should be one of encoder.emb.weight, encoder.gru.weight_ih_l0, decoder.emb.weight, "
-            "decoder.gru.weight_ih_l0; got 'emb'",
+            "--embedding should be one of encoder.emb.weight, decoder.emb.weight; got 'emb'",
         ),
         (
             {"layer": "encoder.gru", "vocabulary": "twice.txt"},
@@ -178,6 +177,11 @@ def test_several_embeddings_at_the_same_distance_are_a_question(here: Path) -> N
     path = saved(prefixed("enc.gru", nn.GRU(3, 4)) | embeddings)
     with pytest.raises(ValueError, match=r"several embeddings fit, choose by --embedding NAME: enc\.emb_a, enc\.emb_b"):
         explore.load_reading(path, "ab")
+
+
+def test_the_weights_of_a_layer_are_no_embedding(here: Path) -> None:
+    path = saved(prefixed("speaker_embedder.lstm", nn.LSTM(3, 4)))
+    assert "no embedding for this layer" in explore.load_reading(path, "ab").notes[0]
 
 
 def test_a_vocabulary_without_an_embedding_is_refused(here: Path) -> None:
@@ -245,10 +249,13 @@ def test_without_a_checkpoint_a_model_is_trained_on_the_text(here: Path, capsys:
     options = ["--text", "long.txt", "--cell", "gru", "--steps", "3", "--tokens", "11"]
     assert cli.main(["explore", *options]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "training GRU(32, 64) for 3 steps on long.txt"
+    assert lines[1] == "the first 11 of 1,500 tokens: more with --tokens"
     assert re.fullmatch(
-        r"GRU\(32, 64, batch_first=True\): 3 steps of Adam on long.txt, loss \d\.\d+ to \d\.\d+", lines[0]
+        r"GRU\(32, 64, batch_first=True\): 3 steps of Adam on long.txt, loss \d\.\d+ to \d\.\d+", lines[2]
     )
     data = data_of("page.html")
+    assert data["notes"] == [lines[2]]
     assert data["tokens"] == list("(to be), or")
     assert data["layers"][0]["cell"] == "GRU"
 
@@ -260,6 +267,25 @@ def test_a_short_text_is_read_by_a_model_of_the_help_texts(here: Path, capsys: p
     assert data_of("page.html")["tokens"] == list("print([1])")
     assert cli.main(["explore", "--steps", "1", "--tokens", "50"]) == 0
     assert len(data_of("page.html")["tokens"]) == 50
+
+
+def test_how_long_the_usual_training_takes_is_said_before_it(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explore_command, "_STEPS", 2)
+    assert cli.main(["explore", "--tokens", "5"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    how = "about half a minute; fewer with --steps"
+    assert first == f"training LSTM(32, 64) for 2 steps on Python's help texts, {how}"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_no_empty_page_stays_behind_an_error(speller: Speller, there: bool) -> None:
+    if there:
+        Path("page.html").write_text("older")
+    assert cli.main(["explore", "--checkpoint", "speller.pt", "--layer", "none"]) == 2
+    assert Path("page.html").exists() == there
+    assert not there or Path("page.html").read_text() == "older"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +314,11 @@ def test_a_short_text_is_read_by_a_model_of_the_help_texts(here: Path, capsys: p
             "the text to explore has no tokens",
         ),
         (["--text", "nowhere.txt"], "No such file or directory: 'nowhere.txt'"),
-        (["--text", "greek.txt"], "the text to train on lacks 'λ', which the text to explore has"),
+        (
+            ["--text", "greek.txt"],
+            "greek.txt has 'λ', which the text to train on (Python's help texts) lacks; "
+            "a FILE of at least 1000 characters is itself trained on",
+        ),
         (["-o", "nowhere/page.html"], "No such file or directory: 'nowhere/page.html'"),
         (["--checkpoint", "nowhere.pt"], "No such file or directory: 'nowhere.pt'"),
     ],

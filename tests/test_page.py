@@ -103,18 +103,18 @@ def lines(page: Any) -> dict[str, tuple[str, list[str], list[float]]]:
 
 
 def expected_lines(record: Record, t: int, b: int, u: int) -> dict[str, list[float]]:
-    """The numbers of every equation in their order, the result last."""
+    """The numbers of every equation in their order, the result last: the update, then the pre-activations."""
     cell, values = record.cell, dict(record.tensors)
     found = {}
+    for line in equations(cell):
+        values.setdefault(line.target, line.evaluate(values))
+        in_order = re.findall(r"[A-Za-z_]\w*", line.code)
+        found[line.target] = [values[name] for name in (*in_order, line.target) if name in values]
     for g in cell.gates:
         if g in cell.split:
             found |= {f"{g}_{half}": [values[f"{g}_{half}"]] for half in "xh"}
         else:
             found[f"{g}_pre"] = [values[f"{g}_{half}"] for half in ("x", "h", "pre")]
-    for line in equations(cell):
-        values.setdefault(line.target, line.evaluate(values))
-        in_order = re.findall(r"[A-Za-z_]\w*", line.code)
-        found[line.target] = [values[name] for name in (*in_order, line.target) if name in values]
     return {name: [x[t, b, u].float().item() for x in numbers] for name, numbers in found.items()}
 
 
@@ -125,7 +125,7 @@ def assert_shows(page: Any, record: Record, t: int, b: int, u: int) -> None:
         assert values == pytest.approx(expected[symbol], rel=1e-6)
         assert [number(s) for s in as_shown] == pytest.approx(values, rel=0.06, abs=0.00051)
         if len(values) > 1:  # the numbers in their places give the result
-            *_, filled, result = [part.strip().replace(MINUS, "-") for part in text.split("=")]
+            *_, filled, result = [part.strip().replace(MINUS, "-").replace("\u00a0", " ") for part in text.split("=")]
             functions = {name: lambda x, f=f: f(torch.tensor(x)).item() for name, f in FUNCTIONS.items()}
             assert eval(filled, functions) == pytest.approx(float(result), rel=0.06, abs=0.006), text
 
@@ -190,7 +190,7 @@ def test_without_halves_a_pre_activation_is_one_number(show: Show) -> None:
 @pytest.mark.parametrize("bias", [True, False])
 def test_only_a_layer_with_biases_shows_them(show: Show, bias: bool) -> None:
     page = show(traced(BY_NAME["GRU"], bias=bias))
-    symbols = page.locator(".equations .symbols").all_inner_texts()[:4]
+    symbols = page.locator(".equations .symbols").all_inner_texts()[-4:]
     b = [f" + b_{name}" if bias else "" for name in ("ir", "hr", "iz", "hz", "in", "hn")]
     assert symbols == [
         f"r_pre = (W_ir x{b[0]}) + (W_hr h_prev{b[1]})",
@@ -212,6 +212,54 @@ def test_under_a_projection_h_is_shown_before_and_behind_it(show: Show) -> None:
         assert found["h"][1] == ([NONE] if u == 4 else [found["h"][1][0]])
         if u == 1:
             assert found["h"][2] == pytest.approx([record.h[3, 0, 1].item()], rel=1e-6)
+
+
+def test_the_lines_of_the_update_come_first_and_break_between_terms(show: Show) -> None:
+    page = show(traced(BY_NAME["LSTM"]))
+    assert list(lines(page))[4:8] == ["c", "tanh_c", "h", "i_pre"]
+    assert page.inner_text("h3") == "before the nonlinearity: from the input and from the state before"
+    assert re.fullmatch(
+        r"c = f \* c_prev \+ i \* g.* = \S+\u00a0\*\u00a0\S+ \+ \S+\u00a0\*\u00a0\S+?= \S+", line_of_c(page)
+    )
+
+
+def line_of_c(page: Any) -> str:
+    symbols, numbers = page.evaluate(
+        "['symbols', 'numbers'].map(part => document.querySelector(`[data-target=c] .${part}`).textContent)"
+    )
+    return f"{symbols} {numbers}".replace("\n", " ")
+
+
+def test_tokens_may_be_anything_that_has_a_text(show: Show) -> None:
+    page = show(traced(BY_NAME["GRU"]), range(10, 10 + T))
+    assert page.locator(".text .token").all_inner_texts() == [str(k) for k in range(10, 10 + T)]
+
+
+def test_what_is_not_finite_is_a_gap_in_the_charts(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"])
+    record = trace.layer(0)
+    record.tensors["f"][3, 0, 2] = float("nan")
+    record.tensors["c"][4, 0, 2] = float("inf")
+    page = show(trace)
+    choose(page, token=0, unit=2)
+    drawn = page.locator(".plot path.series1").evaluate_all("all => all.map(e => e.getAttribute('d'))")
+    f, c = drawn
+    for path, gap in [(f, 3), (c, 4)]:
+        points = re.findall(r"([ML])([\d.]+) ([\d.]+)", path)
+        assert [kind for kind, *_ in points] == ["M" if t in (0, gap + 1) else "L" for t in range(T) if t != gap]
+        assert [float(x) for _, x, _ in points] == pytest.approx(
+            [100 * (t + 0.5) / T for t in range(T) if t != gap], abs=0.01
+        )
+    finite = record.c[:, 0, 2][record.c[:, 0, 2].isfinite()].tolist() + record.h[:, 0, 2].tolist()
+    limits = [page.locator(f".plot .{end}").nth(1).inner_text() for end in ("low", "high")]
+    assert [number(x) for x in limits] == pytest.approx([min(0, *finite), max(0, *finite)], abs=0.00051)
+
+
+def test_a_long_text_is_shown(show: Show) -> None:
+    page = show(sr.trace(nn.LSTM(1, 1), torch.randn(40_000, 1, 1)))
+    page.set_default_timeout(60_000)
+    assert chosen(page) == (39_999, 0)
+    assert page.locator(".plot path.series0").first.get_attribute("d").count("L") == 39_999
 
 
 def test_a_cell_whose_source_cannot_be_read_says_so(show: Show) -> None:
@@ -241,7 +289,7 @@ def test_all_layers_of_a_model_are_on_its_page(show: Show) -> None:
     assert page.title() == page.inner_text("h1") == "A <b>tagger</b>"
 
 
-# ------------------------------------------------------------------------------------------ why it remembers
+# ------------------------------------------------------------------------- what it remembers, and from where
 
 
 def contributions(page: Any) -> list[tuple[str, float | None, float]]:
@@ -274,10 +322,46 @@ def test_what_is_left_of_all_that_was_written_is_the_state(show: Show, name: str
     assert number(label.split(" ")[-1]) == pytest.approx(left, abs=0.00051, rel=0.06)
     sentence = page.inner_text("#said p")
     before, now, share = record[f"{state}_prev"][t, 0, u], record[state][t, 0, u], kept[t, 0, u]
-    numbers = [number(n) for n in re.findall(rf"{MINUS}?\d+\.?\d*(?:e[{MINUS}+]?\d+)?", sentence)]
-    told = [100 * share, before, share * before, now - share * before, now]
-    assert numbers[0] == pytest.approx(told[0].item(), abs=0.51)
-    assert numbers[1:] == pytest.approx([x.item() for x in told[1:]], abs=0.00051, rel=0.06)
+    gate = {"LSTM": "f kept # % of it", "GRU": "z kept # % of it"}.get(name, "# % of it was kept")
+    literal = rf"{MINUS}?\d+\.?\d*(?:e[{MINUS}+]?\d+)?"
+    told = re.sub(literal, "#", sentence.replace("\u00a0", " "))
+    assert told == f"{state} was #; {gate}, #; this token added #: {state} = #."
+    was, percent, *numbers = [number(n) for n in re.findall(literal, sentence)]
+    assert percent == pytest.approx(100 * share.item(), abs=0.51)
+    expected = [before, share * before, now - share * before, now]
+    assert [was, *numbers] == pytest.approx([x.item() for x in expected], abs=0.00051, rel=0.06)
+
+
+def test_a_share_near_all_has_a_decimal(show: Show) -> None:
+    layer = nn.GRU(I, H)
+    with torch.no_grad():
+        layer.weight_ih_l0.zero_(), layer.weight_hh_l0.zero_(), layer.bias_hh_l0.zero_()
+        layer.bias_ih_l0[H : 2 * H] = torch.tensor(
+            [0.996, 0.9999, 0.004, 0.4, 1 - 1e-9, 0.0], dtype=torch.float64
+        ).logit()
+    page = show(sr.trace(layer, torch.randn(T, 1, I), torch.randn(1, 1, H)))
+    for unit, share in enumerate(["99.6", "99.9", "0.4", "40", "100", "0"]):
+        choose(page, unit=unit)
+        assert f"; z kept {share}\u00a0% of it, " in page.inner_text("#said p")
+
+
+def test_the_page_opens_where_what_is_left_is_old_and_large(show: Show) -> None:
+    torch.manual_seed(10)
+    trace = sr.trace(nn.LSTM(I, H), 3 * torch.randn(T, 1, I))
+    record = trace.layer(0)
+    _, kept = carried(record)
+    left = kept[:, 0].flip(0).cumprod(0).flip(0)  # [t, H]: of all that was in c before t
+    still = torch.cat([left[1:], torch.ones(1, H)])
+    amounts = ((record.c - kept * record.c_prev)[:, 0] * still).abs()
+    age = torch.arange(T - 1, -1, -1.0).unsqueeze(1)
+    expected = (age * amounts / amounts.sum(0)).amax(0).argmax().item()
+    assert expected != time_constants(record).argmax().item()
+    page = show(trace)
+    assert chosen(page) == (T - 1, expected)
+    assert page.get_by_label("what is left in c").is_checked()
+    assert page.inner_text("#why-title") == "What it remembers, and from where"
+    assert page.inner_text(".contributions tfoot th") == "sum = c"
+    assert "The sum of the column is c." in page.inner_text("[aria-labelledby=why-title] .hint")
 
 
 def test_the_list_ends_in_the_others_and_leads_to_its_tokens(show: Show) -> None:
@@ -303,13 +387,33 @@ def test_the_page_explains_itself(show: Show) -> None:
     assert "one token after the other. Each of its 6 units" in text
     assert "were learnt. A gate between 0 and 1 multiplies another number" in text
     assert "update gate: how much of the old state is kept, 0 none, 1 all" in page.inner_text(".equations")
+    for term, meaning in [
+        ("h", "what the unit emits"),
+        ("what is left", "the part that all later tokens have kept"),
+        ("time constant", "falls to about a third"),
+        ("saturation", "as good as closed or open"),
+        ("dead", "emits 0 at every step"),
+        ("stuck", "emits the same number at every step"),
+    ]:
+        assert meaning in page.locator(f"dt:text-is('{term}') + dd").inner_text()
+    assert page.locator("dt:text-is('c')").count() == 0
+    assert page.locator(".chart figcaption").first.inner_text().startswith("gates and candidate")
+    cut = page.locator(".heatmap .words").evaluate_all("all => all.filter(e => e.scrollWidth > e.clientWidth).length")
+    assert cut == 0
+    words = page.locator(".heatmap .words").last
+    assert words.inner_text() == "hidden state: what the unit remembers"
+    assert words.get_attribute("title") == "hidden state: what the unit remembers, emits and feeds back"
+    assert f"candidate: what could be written, between {MINUS}1 and 1" in page.inner_text(".equations")
     choose(page, "layer 0, reverse")
     assert "one token after the other (this one from the last to the first)" in page.inner_text("details")
 
 
-def test_an_elman_cell_has_no_such_road(show: Show) -> None:
-    page = show(traced(BY_NAME["RNN"]))
+@pytest.mark.parametrize(("name", "bend"), [("RNN", "tanh"), ("RNN_relu", "relu")])
+def test_an_elman_cell_has_no_such_road(show: Show, name: str, bend: str) -> None:
+    page = show(traced(BY_NAME[name]))
     assert page.locator(".contributions").count() == 0
+    said = page.inner_text("[aria-labelledby=why-title] p")
+    assert said.startswith(f"All of h goes through weights and {bend} at every step, so it cannot be read off")
     assert page.get_by_label("what is left in").count() == 0
     assert page.get_by_label("units sorted by").locator("option").all_inner_texts() == [
         "number",
@@ -397,7 +501,10 @@ def test_units_that_do_nothing_or_never_forget_are_named(show: Show) -> None:
     with torch.no_grad():
         keeping.bias_ih_l0[H : 2 * H] = 100.0
     page = show(sr.trace(keeping, torch.randn(T, 1, I), torch.randn(1, 1, H)))
-    assert page.locator(".about li").first.inner_text().startswith("time constant infinite")
+    assert page.locator(".about li").first.inner_text() == "time constant infinite: it keeps all that it held"
+    page = show(traced(BY_NAME["LSTM"]))
+    fact = page.locator(".about li").first.inner_text()
+    assert re.fullmatch(r"time constant \d+\.\d steps: at its mean gate, about a third of .* left after so many", fact)
 
 
 def walk(page: Any) -> list[int]:
@@ -416,11 +523,10 @@ def test_all_can_be_done_by_keyboard(show: Show) -> None:
     trace = traced(BY_NAME["LSTM"], num_layers=2)
     page = show(trace)
     stops = []
-    for _ in range(6 + T + 1):
+    for _ in range(7):
         page.keyboard.press("Tab")
         stops.append(page.evaluate("document.activeElement.className || document.activeElement.localName"))
-    assert stops[:7] == ["summary", "select", "input", "select", "input", "token", "token"]
-    assert "maps" in stops
+    assert stops == ["summary", "select", "input", "select", "input", "token", "token"]
     page.locator(".text .token[tabindex='0']").focus()
     assert page.locator(".text .token[tabindex='0']").count() == 1
     page.keyboard.press("Home")
@@ -430,7 +536,7 @@ def test_all_can_be_done_by_keyboard(show: Show) -> None:
         assert chosen(page)[0] == token
         assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
     assert_shows(page, trace.layer(0), T - 1, 0, chosen(page)[1])
-    page.locator(".maps").focus()
+    page.evaluate("document.activeElement.blur()")
     page.keyboard.press("ArrowLeft")
     assert chosen(page)[0] == T - 2
     page.get_by_label("layer", exact=True).focus()
@@ -439,6 +545,18 @@ def test_all_can_be_done_by_keyboard(show: Show) -> None:
     page.get_by_label("c", exact=True).focus()
     page.keyboard.press("ArrowRight")
     assert page.get_by_label("what is left in c").is_checked()
+
+
+def test_the_arrow_keys_work_from_the_start_and_behind_a_click_on_a_chart(show: Show) -> None:
+    page = show(traced(BY_NAME["LSTM"]))
+    page.keyboard.press("ArrowLeft")
+    assert chosen(page)[0] == T - 2
+    page.locator(".plot svg").first.click(position={"x": 5, "y": 20})
+    page.keyboard.press("ArrowRight")
+    assert chosen(page)[0] == 1
+    page.get_by_label("unit", exact=True).fill("12")
+    page.get_by_label("unit", exact=True).press("Home")
+    assert chosen(page)[0] == 1
 
 
 def test_a_screen_reader_is_told_everything(show: Show) -> None:
@@ -559,6 +677,20 @@ def test_what_does_not_fit_the_trace_is_refused(tmp_path: Path, options: dict[st
     with pytest.raises(ValueError, match=re.escape(message)):
         traced(BY_NAME["GRU"]).to_html(str(tmp_path / "page.html"), **options)
     assert not (tmp_path / "page.html").exists()
+
+
+def test_layers_that_read_different_numbers_of_steps_are_named(tmp_path: Path) -> None:
+    traces = {name: sr.trace(nn.GRU(I, H), torch.randn(steps, 1, I)) for name, steps in [("a", 3), ("b", 5)]}
+    message = "layers read different numbers of steps: a, layer 0 3; b, layer 0 5"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        page_room.page(traces)
+
+
+@pytest.mark.parametrize("layer", [nn.RNN(I, H), nn.LSTM(I, H), nn.GRU(I, H)])
+def test_a_trace_of_gradients_is_refused(tmp_path: Path, layer: nn.RNNBase) -> None:
+    trace = sr.trace(layer, torch.randn(T, 1, I), differentiable=True)
+    with pytest.raises(ValueError, match="needs a trace of gates and states, this is a trace of gradients"):
+        trace.gradients(trace.output.sum()).to_html(str(tmp_path / "page.html"))
 
 
 def test_a_layer_that_was_called_several_times_or_never_is_refused(tmp_path: Path) -> None:

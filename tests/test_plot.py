@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import combinations, pairwise
 from typing import Any
@@ -223,7 +225,10 @@ def test_gradient_norms_are_lines_on_a_logarithmic_axis_with_the_spectral_radius
     np.testing.assert_array_equal(elman_line.get_ydata(), norms["Elman"])
     np.testing.assert_array_equal(lstm_line.get_ydata(), norms["LSTM"])
     shown = ", ".join(f"{g} {radius:.2f}" for g, radius in radii["LSTM"].items())
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["Elman", f"LSTM\n$\\rho(W_h)$: {shown}"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "Elman",
+        f"LSTM\n\N{GREEK SMALL LETTER RHO}(W_h): {shown}",
+    ]
 
 
 def test_a_norm_of_zero_is_a_gap_and_a_triangle_at_the_edge() -> None:
@@ -237,6 +242,38 @@ def test_a_norm_of_zero_is_a_gap_and_a_triangle_at_the_edge() -> None:
     assert zeros.get_transform() == ax.get_xaxis_transform()
     assert len(all_zeros.get_xdata()) == 4
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "none", "norm 0"]
+
+
+def test_names_are_written_as_they_are_in_titles_and_legends() -> None:
+    cell = sr.Cell("$_$", ("_f", "n"), update=hidden_update)
+    layer = sr.RecurrentLayer(cell, I, H)
+    record = sr.trace(layer, torch.randn(T, B, I)).layer(0)
+    for figure in (plot.gates(record), plot.unit(record, 0), plot.histograms(record), plot.weights(layer)):
+        panels = drawn(figure)
+        assert figure.axes[0].get_title().startswith("$_$")
+        assert not figure.axes[0].title.get_parse_math()
+    gate, _ = panels = drawn(plot.unit(record, 0))
+    assert [text.get_text() for panel in panels for text in panel.get_legend().get_texts()] == ["_f", "n", "h"]
+    assert [line.get_color() for line in gate.get_legend().get_lines()] == [line.get_color() for line in gate.lines[1:]]
+    figure = plot.gradient_norms({"_a": torch.rand(3), "b$_$c$": torch.tensor([0.0, 1.0])}, {"_a": {"n": 1.0}})
+    drawn(figure)
+    legend = figure.axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["_a\n\N{GREEK SMALL LETTER RHO}(W_h): n 1.00", "b$_$c$", "norm 0"]
+    assert not any(text.get_parse_math() for text in legend)
+
+
+class Hidden(tuple):
+    _fields = ("_f", "n")
+    _f = property(lambda self: self[0])
+    n = property(lambda self: self[1])
+
+    def _asdict(self) -> dict[str, torch.Tensor]:
+        return dict(zip(self._fields, self, strict=True))
+
+
+def hidden_update(_f: torch.Tensor, n: torch.Tensor, h_prev: torch.Tensor) -> tuple[tuple[torch.Tensor], Hidden]:
+    _f, n = torch.sigmoid(_f), torch.tanh(n)
+    return (_f * n,), Hidden((_f, n))
 
 
 # -------------------------------------------------------------------------------------------------- weights
@@ -523,6 +560,13 @@ def test_what_does_not_fit_is_refused(call: Callable[[Record], Any], kind: type[
 def test_a_name_that_is_not_there_is_the_records_own_error(draw: Callable[..., Figure]) -> None:
     record = packed_record()
     assert error(lambda: draw(record, names=["f", "q"])) == error(lambda: record["q"])
+
+
+def test_where_matplotlib_is_missing_the_import_says_what_to_install() -> None:
+    code = "import sys; sys.modules['matplotlib'] = None; import scratchrnn; import scratchrnn.plot"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert last == "ModuleNotFoundError: scratchrnn.plot needs matplotlib: pip install 'scratchrnn[plot]'"
 
 
 def test_the_benchmarks_picture_has_the_same_colours() -> None:

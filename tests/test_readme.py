@@ -29,7 +29,26 @@ def test_every_room_is_on_the_map() -> None:
 
 def test_the_table_of_speed_is_the_recorded_one() -> None:
     record = ROOT / "benchmarks" / "results" / "regimes.json"
-    assert "\n".join(_markdown(_summary(_read(str(record))))) in README
+    shown = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(_markdown(_summary(_read(str(record))))) in shown
+
+
+def test_the_ranges_of_speed_are_those_of_the_table() -> None:
+    shown = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for cell in ("LSTM", "GRU", "RNN"):
+        ranges = []
+        for way in ("scratchrnn", "scratchrnn, compiled"):
+            (row,) = re.findall(rf"^\| {cell}: {way} \| (.+) \|$", shown, re.MULTILINE)
+            ratios = [float(ratio) for ratio in row.split(" | ")]
+            ranges += [f"{min(part):.2f} to {max(part):.2f}" for part in (ratios[:3], ratios[3:])]
+        assert f"| {cell} | {' | '.join(ranges)} |" in README
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    for page in (ROOT / "README.md", ROOT / "benchmarks" / "README.md"):
+        links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+        assert links
+        assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_equations_stand_in_the_code_as_shown() -> None:

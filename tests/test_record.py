@@ -77,8 +77,12 @@ def test_a_cell_of_the_users_own_is_found_among_those_given(tmp_path: Path) -> N
     assert_same(sr.load_trace(path, cells=[pair, mgu]), traced)
     assert error(lambda: sr.load_trace(path, cells=[pair])) == (
         ValueError,
-        "the trace is of a cell 'MGU': give it, load_trace(path, cells=[...])",
+        "the trace is of a cell 'MGU' of f, n_x, n_h and h: give it, load_trace(path, cells=[...])",
     )
+    other = sr.Cell("GRU", ("n",), lambda n, h_prev: ((torch.tanh(n),), ()))  # with the name of a built-in cell
+    sr.trace(sr.RecurrentLayer(other, I, H), torch.randn(5, 2, I)).save(path)
+    assert error(lambda: sr.load_trace(path))[1].startswith("the trace is of a cell 'GRU' of n and h: give it")
+    assert sr.load_trace(path, cells=[other]).layer(0).cell is other
 
 
 class Touch:
@@ -93,7 +97,7 @@ class Touch:
 
 def test_a_file_that_holds_no_trace_is_refused_and_runs_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "t")
-    for content in (torch.ones(2), {"weight": torch.ones(2)}, [1]):
+    for content in (torch.ones(2), {"weight": torch.ones(2)}, [1], {"trace": 5}, {"calls": {"a": [{"records": 3}]}}):
         torch.save(content, path)
         assert error(lambda: sr.load_trace(path)) == (
             ValueError,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn import cells, summary
+from scratchrnn import summary
 from scratchrnn.record import Record, Trace
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
@@ -104,11 +104,39 @@ def test_an_elman_cell_carries_nothing_past_its_weights() -> None:
         )
 
 
-def test_limits_are_found_where_the_halves_of_a_gate_go_to_different_sides() -> None:
-    assert summary.limits(pair, "a") == (-1.0, 1.0)  # tanh(a_x * sigmoid(a_h))
-    assert summary.limits(cells.lstm, "f") == (0.0, 1.0)
-    assert summary.limits(cells.lstm, "c") == (-1.0, 1.0)
-    assert summary.limits(cells.elman_relu, "h") is None
+def test_a_span_is_found_where_the_halves_of_a_gate_go_to_different_sides() -> None:
+    assert summary.span(record(sr.RecurrentLayer(pair, I, H))[0], "a") == (-1.0, 1.0)  # tanh(a_x * sigmoid(a_h))
+    lstm, _ = record(nn.LSTM(I, H))
+    assert [summary.span(lstm, name) for name in ("f", "g", "c", "f_pre")] == [(0.0, 1.0), (-1.0, 1.0), None, None]
+    assert summary.span(record(nn.RNN(I, H))[0], "h") == (-1.0, 1.0)
+    assert summary.span(record(nn.RNN(I, H, nonlinearity="relu"))[0], "h") is None
+
+
+def test_a_gradient_or_a_gate_that_leaves_its_limits_has_no_span() -> None:
+    lstm = nn.LSTM(I, H).double()
+    traced = sr.trace(lstm, torch.randn(T, B, I).double(), differentiable=True)
+    assert summary.span(traced.gradients(traced.output.square().sum() * 1e4).layer(0), "f") is None
+    grows = sr.Cell("GROWS", ("n",), lambda n, h_prev: ((torch.tanh(n) + h_prev,), ()))
+    steady = sr.trace(sr.RecurrentLayer(grows, I, H), 9 * torch.ones(40, 1, I)).layer(0)
+    assert steady.h.abs().max() > 2
+    assert summary.saturation(steady) == {}
+
+
+def test_a_cell_for_one_width_alone_is_summed_up_too() -> None:
+    def update(n: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
+        return (torch.sigmoid(nn.functional.layer_norm(n, (H,))),), ()
+
+    layer = sr.RecurrentLayer(sr.Cell("NORMED", ("n",), update), I, H)
+    assert summary.saturation(sr.trace(layer, torch.randn(T, B, I)).layer(0)).keys() <= {"h"}
+
+
+def test_what_is_carried_is_found_in_every_grad_mode() -> None:
+    lstm, x = nn.LSTM(I, H), torch.randn(T, B, I)
+    expected = summary.carried(sr.trace(lstm, x).layer(0))[1]
+    with torch.inference_mode():
+        found = sr.trace(lstm, x).layer(0)
+        close(summary.carried(found)[1], expected)
+    close(summary.carried(found)[1], expected)
 
 
 def test_dead_units_stay_at_zero_and_stuck_ones_somewhere_else() -> None:
@@ -139,6 +167,9 @@ def test_gradient_norms_are_those_of_the_states_at_each_step() -> None:
     assert norms.shape == (T,)
     assert norms[-1].item() == pytest.approx(expected.norm().item())
     close(summary.gradient_norms(d, "f"), torch.stack([d_t.norm() for d_t in d.f]))
+    named = sr.Cell("S", ("n",), lambda n, s_prev: ((torch.tanh(n),), ()))
+    _, d = gradients(sr.RecurrentLayer(named, I, H))
+    close(summary.gradient_norms(d), summary.gradient_norms(d, "s"))
 
 
 @pytest.mark.parametrize(("kind", "hidden"), [(nn.LSTM, "i_pre f_pre g_pre o_pre"), (nn.GRU, "r_pre z_pre n_h")])
@@ -169,4 +200,9 @@ def test_the_spectral_radius_of_a_rotation_is_its_scale() -> None:
     for layer in (gru, sr.from_torch(gru)):
         radii = summary.spectral_radius(layer, 1, reverse=True)
         assert radii == pytest.approx({"r": 0.5, "z": 1.0, "n": 2.0}, rel=1e-5)
+    for k, reverse in ((1, False), (-1, False), (0, True)):
+        assert error(lambda k=k, reverse=reverse: summary.spectral_radius(lstm, k, reverse)) == (
+            IndexError,
+            f"no layer {k}, reverse={reverse} in {lstm}",
+        )
     assert summary.spectral_radius(lstm) == pytest.approx({"i": 1.0, "f": 2.0, "g": 3.0, "o": 4.0})

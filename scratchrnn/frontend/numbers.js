@@ -27,6 +27,13 @@ function at(layer, key, token, unit) {
   return unit < units ? values[token * units + unit] : undefined;
 }
 
+/** The least and the largest of the values that are finite numbers, and of `start`. */
+const extent = (values, start = 0) =>
+  values.reduce(([low, high], v) => (Number.isFinite(v) ? [Math.min(low, v), Math.max(high, v)] : [low, high]), [start, start]);
+
+/** The farthest from 0 of the values that are finite. */
+const largest = (values) => Math.max(...extent(values).map(Math.abs));
+
 /** The first and last token of the sequence that holds `token`. */
 function bounds(layer, token) {
   let first = 0;
@@ -54,6 +61,21 @@ function contributions(layer, token, unit) {
   }
 }
 
+/** The unit whose state at `token` is most of all one thing, written long ago: the largest age * share of the state. */
+function remembering(layer, token) {
+  let [best, most] = [null, 0];
+  for (let unit = 0; unit < layer.units; unit++) {
+    if (layer.dead.includes(unit) || layer.stuck.includes(unit)) continue;
+    const { found, start } = contributions(layer, token, unit);
+    const all = found.reduce((sum, row) => sum + Math.abs(row.amount), Math.abs(start.amount));
+    for (const row of found) {
+      const score = (Math.abs(token - row.token) * Math.abs(row.amount)) / all;
+      if (score > most) [best, most] = [unit, score];
+    }
+  }
+  return best;
+}
+
 /** The first tokens of the sequences. */
 const STARTS = new Set();
 data.layers[0].lengths.reduce((first, length) => (STARTS.add(first), first + length), 0);
@@ -76,7 +98,12 @@ function shown(x) {
   return text.replace(/-/g, "−");
 }
 
-const percent = (x) => `${(100 * x).toFixed(x > 0.0005 && x < 0.01 ? 1 : 0)}\u00a0%`;
+/** Without decimals; near 0 % and 100 % with one, and what is less than all is not rounded to it. */
+function percent(x) {
+  const near = (x > 0.0005 && x < 0.01) || (x > 0.99 && x < 1);
+  return `${near ? Math.min(100 * x, 99.9).toFixed(1) : (100 * x).toFixed(0)}\u00a0%`;
+}
+
 const VISIBLE = { " ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥" };
 
 /** A token such that it can be seen: a space as ␣, and one that holds nothing but invisible characters by their codes. */

@@ -45,14 +45,14 @@ function Choice({ id, label, value, options, onChange }) {
 }
 
 /** The text, a button for each token; one of them is in the tab order, the arrow keys go on from there. */
-function Text({ layer, token, values, range, what, theme, choose, onKeyDown }) {
+function Text({ layer, token, values, range, what, theme, choose }) {
   const row = useRef();
   useLayoutEffect(() => {
     if (row.current.contains(document.activeElement)) row.current.querySelector("[aria-pressed=true]").focus();
   }, [token]);
   const spaced = data.tokens.some((t) => t.length > 2 && !t.startsWith("<"));
   return html`<div class=${`text ${spaced ? "words" : ""}`} role="toolbar" aria-label="Text" ref=${row}
-      aria-describedby="keys" onKeyDown=${onKeyDown}>
+      aria-describedby="keys">
     ${data.tokens.map((t, k) => html`
       ${k > 0 && STARTS.has(k) && html`<span class="break" role="separator"></span>`}
       <button key=${k} class="token" type="button" tabindex=${k === token ? 0 : -1} aria-pressed=${k === token}
@@ -68,20 +68,20 @@ function Legend({ range: [low, high], theme }) {
     style=${`background:linear-gradient(to right,${colors})`}></span><span>${shown(high)}</span></span>`;
 }
 
-/** Every line of the update: its symbols, the numbers in their place, and what comes out. */
-function Equations({ layer, token, unit, theme }) {
+/** Lines: the symbols, the numbers in their place, and what comes out. */
+function Equations({ lines, layer, token, unit, theme }) {
   const number = (key) => {
     const x = at(layer, key, token, unit);
     const quantity = layer.quantities.find((q) => q.name === key);
     return html`<data value=${x} title=${x} style=${quantity && tint(strength(x, quantity.range), theme)}>${shown(x)}</data>`;
   };
   const numbers = (terms) => terms.map(([text, key], k) => {
-    if (!key) return text;
+    if (!key) return text.replaceAll(" * ", "\u00a0*\u00a0"); // a line breaks between terms, not in one
     // `-` before a number that is negative: the number in parentheses, as one writes it.
     const negative = k > 0 && /-\s*$/.test(terms[k - 1][0]) && at(layer, key, token, unit) < 0;
     return negative ? html`(${number(key)})` : number(key);
   });
-  return html`<ul class="equations">${layer.lines.map((line) => html`<li data-target=${line.key}>
+  return html`<ul class="equations">${lines.map((line) => html`<li data-target=${line.key}>
     <span class="symbols"><b>${line.symbol}</b> = ${line.terms.map(([text]) => text)}</span>
     <span class="numbers">${line.terms.some(([, key]) => key) && html`<span>= ${numbers(line.terms)}</span>`}
       <span class="result">= ${number(line.key)}</span></span>
@@ -89,10 +89,11 @@ function Equations({ layer, token, unit, theme }) {
 }
 
 function sentence(layer, token, unit) {
-  const { state, prev, kept } = layer.road;
+  const { state, prev, kept, gate } = layer.road;
   const [now, before, share] = [state, prev, kept].map((key) => at(layer, key, token, unit));
   if (now === undefined) return "";
-  return `Kept ${percent(share)} of ${prev} = ${shown(before)}, which is ${shown(share * before)}, and added `
+  const keeping = gate ? `${gate} kept ${percent(share)} of it` : `${percent(share)} of it was kept`;
+  return `${state} was ${shown(before)}; ${keeping}, ${shown(share * before)}; this token added `
     + `${shown(now - share * before)}: ${state} = ${shown(now)}.`;
 }
 
@@ -101,8 +102,8 @@ function Contributions({ layer, token, unit, theme, choose }) {
   const { found, start } = useMemo(() => contributions(layer, token, unit), [layer, token, unit]);
   const rows = [...found].sort((a, b) => Math.abs(b.amount) - Math.abs(a.amount)).slice(0, 8);
   const others = found.filter((row) => !rows.includes(row)).reduce((sum, row) => sum + row.amount, 0);
-  const largest = Math.max(...rows.map((row) => Math.abs(row.amount)), Math.abs(start.amount)) || 1;
-  const amount = (x) => html`<td class="amount"><data value=${x} style=${tint(x / largest, theme)}>${shown(x)}</data></td>`;
+  const most = largest([...rows, start].map((row) => row.amount)) || 1;
+  const amount = (x) => html`<td class="amount"><data value=${x} style=${tint(x / most, theme)}>${shown(x)}</data></td>`;
   return html`<table class="contributions">
     <thead><tr><th scope="col">token</th><th scope="col">wrote</th><th scope="col">still there</th>
       <th scope="col">left of it</th></tr></thead>
@@ -127,8 +128,8 @@ function About({ layer, unit }) {
     `${gate} is near ${String(low).replace("-", "−")} in ${percent(atLow[unit])} of the steps, near ${high} in ${percent(atHigh[unit])}`);
   const tau = layer.road && layer.timeConstants[unit];
   return html`<ul class="about">
-    ${layer.road && html`<li>time constant ${tau === Infinity ? "infinite" : `${tau.toFixed(1)} steps`}: after so many,
-      about a third of what it held is left</li>`}
+    ${layer.road && html`<li>time constant ${tau === Infinity ? "infinite: it keeps all that it held"
+      : `${tau.toFixed(1)} steps: at its mean gate, about a third of what it held is left after so many`}</li>`}
     ${facts.map((fact) => html`<li>${fact}</li>`)}
     ${layer.dead.includes(unit) && html`<li><strong>dead</strong>: what it emits stays at 0</li>`}
     ${layer.stuck.includes(unit) && html`<li><strong>stuck</strong>: what it emits never changes</li>`}
@@ -143,10 +144,12 @@ function Chart({ layer, token, unit, quantities, title, choose }) {
   const T = data.tokens.length;
   const series = quantities.filter((q) => unit < layer.tensors[q.name].units).map((q) => ({ ...q,
     values: Array.from({ length: T }, (_, t) => at(layer, q.name, t, unit)) }));
-  const all = series.flatMap((s) => s.values);
-  const [low, high] = [Math.min(0, ...all), Math.max(quantities[0].gate ? 1 : 0, ...all)];
+  const [low, most] = extent(series.flatMap((s) => s.values));
+  const high = quantities[0].gate ? Math.max(most, 1) : most;
   const x = (t) => (100 * (t + 0.5)) / T;
   const y = (v) => 100 - (100 * (v - low)) / (high - low || 1);
+  const line = (values) => values.map((v, t) => !Number.isFinite(v) ? ""
+    : `${STARTS.has(t) || !Number.isFinite(values[t - 1]) ? "M" : "L"}${x(t).toFixed(2)} ${y(v).toFixed(2)}`).join("");
   const click = ({ offsetX, currentTarget }) => choose({ token: part(offsetX, currentTarget.clientWidth, T) });
   return html`<figure class="chart"><figcaption>${title}
       ${series.map((s, k) => html`<span class=${`key series${k}`}><svg aria-hidden="true" viewBox="0 0 24 4">
@@ -155,8 +158,7 @@ function Chart({ layer, token, unit, quantities, title, choose }) {
       <svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" onClick=${click}
         aria-label=${`${title} of unit ${unit} over ${T} tokens`}>
         <path class="zero" d=${`M0 ${y(0)}H100`}/><path class="now" d=${`M${x(token)} 0V100`}/>
-        ${series.map((s, k) => html`<path class=${`series${k}`}
-          d=${s.values.map((v, t) => `${STARTS.has(t) ? "M" : "L"}${x(t).toFixed(2)} ${y(v).toFixed(2)}`).join("")}/>`)}
+        ${series.map((s, k) => html`<path class=${`series${k}`} d=${line(s.values)}/>`)}
       </svg>
       ${T <= 64 && html`<div class="ticks" aria-hidden="true">${data.tokens.map((t) => html`<span>${visible(t)}</span>`)}</div>`}
     </div></figure>`;
@@ -189,7 +191,7 @@ function Heatmap({ layer, quantity, order, row, token, chosen, theme, choose }) 
   });
   return html`<figure class=${`heatmap ${chosen ? "chosen" : ""}`}>
     <figcaption><b>${quantity.name}</b><${Legend} range=${quantity.range} theme=${theme}/>
-      <span class="words" title=${layer.words[quantity.name]}>${layer.words[quantity.name]}</span></figcaption>
+      <span class="words" title=${layer.words[quantity.name]}>${layer.words[quantity.name]?.split(",")[0]}</span></figcaption>
     <div class="field"><canvas ref=${canvas} width=${T} height=${order.length} role="img" onClick=${click}
         aria-label=${`${quantity.name}: ${order.length} units, ${T} tokens`}></canvas>
       <div class="column" style=${`left:${(100 * token) / T}%;width:${100 / T}%`}></div>
@@ -200,11 +202,28 @@ function Heatmap({ layer, quantity, order, row, token, chosen, theme, choose }) 
 // -------------------------------------------------------------------------------------------------- the page
 
 const LEFT = "(left)"; // in the place of a quantity: what is left of what each token wrote
+const BENDS = { RNN_TANH: "tanh", RNN_RELU: "relu" }; // what an Elman cell's state goes through at every step
 const COLUMNS = [0, 1, 2, 3, 4, 3, 3]; // of maps, by how many there are
+
+/** The page's own words, for who reads one for the first time: those that occur for this layer. */
+const meanings = ({ road, saturation, quantities }) => [
+  ["h", "what the unit emits, to the layer above and to all units at the next step"],
+  ...(quantities.some((q) => q.name === "c") ? [["c", "what an LSTM's unit remembers; o decides how much of it is emitted as h"]] : []),
+  ...(road ? [
+    ["what is left", "of what a token wrote into the state, the part that all later tokens have kept"],
+    ["time constant", "the number of steps in which what a unit holds falls to about a third"],
+  ] : []),
+  ...(Object.keys(saturation).length > 0 ? [["saturation", "how often a gate is within 5 % of an end of its range, as good as closed or open"]] : []),
+  ["dead", "a unit that emits 0 at every step"],
+  ["stuck", "a unit that emits the same number at every step"],
+];
 
 function Page() {
   const theme = useTheme();
-  const [place, set] = useState({ layer: 0, token: data.tokens.length - 1, unit: null, quantity: "", sort: "time" });
+  const [place, set] = useState(() => {
+    const [layer, token] = [data.layers[0], data.tokens.length - 1];
+    return { layer: 0, token, unit: layer.road ? remembering(layer, token) : null, quantity: LEFT, sort: "time" };
+  });
   const choose = (change) => set((before) => ({ ...before, ...change }));
   const layer = data.layers[place.layer];
   const token = place.token;
@@ -220,7 +239,7 @@ function Page() {
   const values = quantity
     ? data.tokens.map((_, t) => at(layer, chosen, t, unit))
     : contributions(layer, token, unit).found.reduce((all, c) => ((all[c.token] = c.amount), all), data.tokens.map(() => 0));
-  const most = Math.max(...values.map((v) => Math.abs(v ?? 0))) || 1;
+  const most = largest(values) || 1;
   const range = quantity?.gate ? quantity.range : [-most, most];
 
   const onKeyDown = (event) => {
@@ -229,10 +248,14 @@ function Page() {
       Home: { token: 0 }, End: { token: data.tokens.length - 1 },
       ArrowUp: { unit: order[Math.max(row - 1, 0)] }, ArrowDown: { unit: order[Math.min(row + 1, order.length - 1)] },
     };
-    if (!moves[event.key] || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!moves[event.key] || event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("input, select")) return;
     event.preventDefault();
     choose(moves[event.key]);
   };
+  useLayoutEffect(() => {
+    document.addEventListener("keydown", onKeyDown);
+    return () => document.removeEventListener("keydown", onKeyDown);
+  });
   const sorts = [["index", "number"], ...(layer.road ? [["time", "time constant, longest first"]] : []),
     ["saturation", "saturation, most first"]];
   const states = layer.quantities.filter((q) => !q.gate);
@@ -246,9 +269,10 @@ function Page() {
         Each of its ${layer.units} units holds a number, its state, and at every token makes a new one from the old one, from
         the token (x) and from what all units emitted before (h_prev). W and b, weights and biases, were learnt.${" "}
         ${gates.length > 0 && "A gate between 0 and 1 multiplies another number: 0 lets nothing through, 1 everything. "}
-        σ, written sigmoid, brings any number between 0 and 1, tanh between −1 and 1.</p>
+        sigmoid brings any number between 0 and 1, tanh between −1 and 1.</p>
       <p>Blue is above 0, orange below; the nearer to 0, the fainter. Choose a token and a unit, in the text or in a map:
-        its equations stand below with their numbers.</p></details></header>
+        its equations stand below with their numbers.</p>
+      <dl>${meanings(layer).map(([name, meaning]) => html`<dt>${name}</dt><dd>${meaning}</dd>`)}</dl></details></header>
   <section class="controls" aria-label="What is shown">
     ${data.layers.length > 1 && html`<${Choice} id="layer" label="layer" value=${String(place.layer)} onChange=${(k) => choose({ layer: +k })}
       options=${data.layers.map((l, k) => [String(k), l.name])}/>`}
@@ -265,7 +289,7 @@ function Page() {
     <h2 id="text-title">Text <small>${quantity ? html`${chosen} of unit ${unit} <${Legend} range=${range} theme=${theme}/>`
       : html`what is left, in ${layer.road.state} of unit ${unit} at token ${token + 1}, of what each token wrote
           <${Legend} range=${range} theme=${theme}/>`}</small></h2>
-    <${Text} ...${here} values=${values} range=${range} what=${quantity ? chosen : "left"} onKeyDown=${onKeyDown}/>
+    <${Text} ...${here} values=${values} range=${range} what=${quantity ? chosen : "left"}/>
     <p id="keys" class="hint">← → token, ↑ ↓ unit, Home and End</p>
   </section>
   <div class="columns">
@@ -274,22 +298,26 @@ function Page() {
         >${visible(data.tokens[token])}</span> <small>token ${token + 1} of ${data.tokens.length}</small></h2>
         <p>${layer.road ? sentence(layer, token, unit) : `${states[0].name} = ${shown(at(layer, states[0].name, token, unit))}.`}</p></div>
       ${layer.reason && html`<p class="note">The lines of the update cannot be shown: ${layer.reason}</p>`}
-      <${Equations} ...${here}/>
+      <${Equations} ...${here} lines=${layer.lines}/>
+      <h3>before the nonlinearity: from the input and from the state before</h3>
+      <${Equations} ...${here} lines=${layer.preActivations}/>
     </section>
-    <div>${layer.road && at(layer, layer.road.state, token, unit) !== undefined && html`<section aria-labelledby="why-title">
-        <h2 id="why-title">Why it remembers</h2>
-        <p class="hint">Of what each token wrote into ${layer.road.state}, every later step kept a share. What is left of all of
-          them is ${layer.road.state}.</p>
-        <${Contributions} ...${here}/></section>`}
+    <div>${(!layer.road || at(layer, layer.road.state, token, unit) !== undefined) && html`<section aria-labelledby="why-title">
+        <h2 id="why-title">What it remembers, and from where</h2>
+        ${layer.road ? html`<p class="hint">Each token wrote something into ${layer.road.state}; every later token kept a share
+            of it. <i>still there</i>: the product of those shares. <i>left of it</i>: wrote times still there. The sum of the column is
+            ${" "}${layer.road.state}.</p>
+          <${Contributions} ...${here}/>`
+        : html`<p>All of ${states[0].name} goes through weights and ${BENDS[layer.cell] ?? "a nonlinearity"} at every step, so it
+          cannot be read off what is left of one token.</p>`}</section>`}
       <section aria-labelledby="unit-title"><h2 id="unit-title">Unit ${unit} over the whole text</h2>
         <${About} ...${here}/></section></div>
   </div>
   <section aria-labelledby="time-title"><h2 id="time-title">Unit ${unit} over time</h2>
-    ${gates.length > 0 && html`<${Chart} ...${here} quantities=${gates} title="gates"/>`}
+    ${gates.length > 0 && html`<${Chart} ...${here} quantities=${gates} title=${gates.some((q) => q.range[0] < 0) ? "gates and candidate" : "gates"}/>`}
     <${Chart} ...${here} quantities=${states} title=${states.length > 1 ? "states" : "state"}/></section>
   <section aria-labelledby="maps-title"><h2 id="maps-title">All units <small>a row for each unit, a column for each token</small></h2>
-    <div class="maps" style=${`--columns:${COLUMNS[layer.quantities.length] ?? 4}`} tabindex="0"
-        role="group" aria-label="Maps of all units; the arrow keys move the choice" onKeyDown=${onKeyDown}>
+    <div class="maps" style=${`--columns:${COLUMNS[layer.quantities.length] ?? 4}`}>
       ${layer.quantities.map((q) => html`<${Heatmap} key=${q.name} ...${here} quantity=${q} order=${order} row=${row}
         chosen=${q.name === chosen}/>`)}</div></section>`;
 }
