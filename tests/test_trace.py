@@ -411,6 +411,18 @@ def test_a_cell_without_a_tape_is_traced_by_its_states_and_pre_activations() -> 
     equal(traced.layer(0).h, layer(x)[0].detach())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@each_twin
+def test_a_trace_on_a_gpu_is_that_on_the_cpu(row: Row) -> None:
+    layer, (x, _) = row.layer(I, H, L, bidirectional=True, dtype=torch.float64), inputs("packed")
+    expected = sr.trace(layer, x, halves=True)
+    traced = sr.trace(layer.to("cuda"), x.to("cuda"), halves=True, differentiable=True)
+    d = traced.gradients(smooth(traced.output))
+    for key, record in expected.records.items():
+        close({n: t.detach().cpu() for n, t in traced.records[key].tensors.items()}, record.tensors)
+        assert d.records[key].h.cpu()[record.valid()].any()
+
+
 def test_unfit_arguments_and_unknown_names_are_refused_with_what_there_is() -> None:
     lstm = sr.LSTM(I, H, bidirectional=True)
     traced = sr.trace(lstm, torch.randn(T, B, I))
