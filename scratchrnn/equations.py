@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from .cell import Cell
+from .latex import latex, latex_name
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
-_LATEX_FUNCTIONS = {"sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "sin": r"\sin"}
-_LATEX_SIGNS = {ast.Gt: ">", ast.GtE: r"\geq", ast.Lt: "<", ast.LtE: r"\leq"}
+_COMPARISONS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 
 
 class Line(NamedTuple):
@@ -51,7 +51,7 @@ class Line(NamedTuple):
 
     def latex(self) -> str:
         r"""`c = f \odot c_{\mathrm{prev}} + i \odot g`, without dollar signs; `x > 0` is 1 where it is true."""
-        return f"{latex_name(self.target)} = {_latex(self.expression)}"
+        return f"{latex_name(self.target)} = {latex(self.expression)}"
 
     def evaluate(self, values: Mapping[str, Tensor]) -> Tensor:
         """What the right side gives where each name stands for the tensor in `values`.
@@ -286,7 +286,7 @@ class _Source:
                 return ast.BinOp(again(left), op, again(right))
             case ast.UnaryOp(op=ast.USub() as minus, operand=operand):
                 return ast.UnaryOp(minus, again(operand))
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _LATEX_SIGNS:
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if isinstance(op, _COMPARISONS):
                 return ast.Compare(again(left), [op], [again(right)])
             case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=name), args=args, keywords=[]):
                 return ast.Call(ast.Name(name), [again(a) for a in args], [])
@@ -334,58 +334,3 @@ def _names(node: ast.AST) -> list[str]:
 
 def _functions(node: ast.AST) -> list[str]:
     return [call.func.id for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]
-
-
-# ---------------------------------------------------------------------------------------------------- LaTeX
-
-
-def latex_name(name: str) -> str:
-    r"""`f_pre` as `f_{\mathrm{pre}}`, `W_if` as `W_{if}`, `dn_x` as `\mathrm{d}n_{x}`."""
-    head, _, below = name.partition("_")
-    if not head:
-        return rf"\mathrm{{{_upright(name)}}}"
-    if head[0] == "d" and (len(head) == 2 or head[1:] in _LATEX_FUNCTIONS):
-        return r"\mathrm{d}" + latex_name(name[1:])
-    head = head if len(head) == 1 else rf"\mathrm{{{head}}}"
-    if not below:
-        return head
-    below = _upright(below)
-    return f"{head}_{{{below}}}" if len(below) <= 2 else rf"{head}_{{\mathrm{{{below}}}}}"
-
-
-def _upright(name: str) -> str:
-    return name.replace("_", r"\_")
-
-
-def _latex(node: ast.expr, within: int = 0) -> str:
-    """The expression, in parentheses where it stands in what binds more: 2 a first factor, 3 a later one, 4 a power."""
-    match node:
-        case ast.Name(id=name):
-            return latex_name(name)
-        case ast.Constant(value=value):
-            return str(value)
-        case ast.Attribute(value=of, attr="T"):
-            return rf"{_latex(of, 4)}^\top"
-        case ast.Call(func=ast.Name(id=name), args=args):
-            function = _LATEX_FUNCTIONS.get(name, rf"\mathrm{{{_upright(name)}}}")
-            return f"{function}({', '.join(_latex(a) for a in args)})"
-        case ast.Compare(left=left, ops=[op], comparators=[right]):
-            return f"[{_latex(left)} {_LATEX_SIGNS[type(op)]} {_latex(right)}]"
-        case ast.UnaryOp(operand=operand):
-            return _in_parentheses(f"-{_latex(operand, 2)}", within > 2)
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
-            sign = "+" if isinstance(op, ast.Add) else "-"
-            return _in_parentheses(f"{_latex(left, 1)} {sign} {_latex(right, 1 + (sign == '-'))}", within > 1)
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _in_parentheses(rf"\frac{{{_latex(left)}}}{{{_latex(right)}}}", within > 3)
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return _in_parentheses(f"{_latex(left, 4)}^{{{_latex(right)}}}", within > 3)
-        case ast.BinOp(left=left, op=op, right=right):
-            of_numbers = not _names(left) or not _names(right)
-            sign = r"\," if isinstance(op, ast.MatMult) else r"\cdot" if of_numbers else r"\odot"
-            return _in_parentheses(rf"{_latex(left, 2)} {sign} {_latex(right, 3)}", within > 2)
-    raise ValueError(f"no LaTeX for {ast.unparse(node)}")
-
-
-def _in_parentheses(text: str, needed: bool) -> str:
-    return f"({text})" if needed else text

@@ -29,7 +29,8 @@ except ModuleNotFoundError as error:
 
 from .cell import Cell
 from .diagram import lay_out
-from .equations import equations, latex_name
+from .equations import equations
+from .latex import latex_name
 from .linear import linear_forward
 from .record import Record
 from .recurrent import RecurrentLayer

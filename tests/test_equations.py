@@ -15,7 +15,8 @@ from table import ROWS, coupled, mgu, pair
 
 import scratchrnn as sr
 from scratchrnn import cells
-from scratchrnn.equations import adjoint_equations, arriving, equations, latex_name, line, tape_fields
+from scratchrnn.equations import adjoint_equations, arriving, equations, line, tape_fields
+from scratchrnn.latex import latex_name
 from scratchrnn.walk import agrees, walk
 
 each_cell = pytest.mark.parametrize("cell", [row.cell for row in ROWS], ids=lambda cell: cell.name)
