@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._guards import TracingContext
 from torch.autograd import forward_ad
 
 from . import operators
@@ -51,7 +52,7 @@ def scan(
     if checkpoint_every is not None and differentiable and cell.adjoint is None:
         raise ValueError(f"checkpoint_every needs a cell with an adjoint to train, and {cell.name!r} has none")
     by_hand = (cell.adjoint is not None or not torch.is_grad_enabled()) and not _seen_by_torch(tensors)
-    if by_hand and torch.compiler.is_compiling():
+    if by_hand and _captured():
         return operators.scan(cell, batch_sizes, reverse, checkpoint_every, inputs, differentiable)
     setting = Setting(cell, step_sizes(x, batch_sizes), reverse, checkpoint_every)
     inputs = Inputs.of([x.flatten(0, -2), *inputs.flat()[1:]])
@@ -69,8 +70,15 @@ def _seen_by_torch(tensors: list[Tensor]) -> bool:
     """Whether something has to see every operation: torch's autograd then walks the loop, not our BPTT."""
     if torch._C._are_functorch_transforms_active() or tensors[0].dtype.is_complex:
         return True
-    return not torch.compiler.is_compiling() and (
+    return not _captured() and (
         not all(map(_is_plain, tensors)) or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    )
+
+
+def _captured() -> bool:
+    """Whether torch.compile or torch.export captures this call; `is_compiling` alone tells of the whole process."""
+    return torch.compiler.is_dynamo_compiling() or (
+        torch.compiler.is_compiling() and TracingContext.try_get() is not None
     )
 
 

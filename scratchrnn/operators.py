@@ -97,14 +97,15 @@ def _setup_context(ctx: Any, inputs: Sequence[Any], output: list[Tensor]) -> Non
 
 def _backward(ctx: Any, d_outputs: list[Tensor | None]) -> tuple[Any, ...]:
     tensor_count, state_count = ctx.counts
-    if len(ctx.saved_tensors) == tensor_count + state_count:
+    saved = ctx.saved_tensors  # once: under a checkpoint, asking is what runs the forward pass again
+    if len(saved) == tensor_count + state_count:
         raise RuntimeError(
             "this graph was captured without gradients, so it has kept nothing for them: "
             "capture it with gradients enabled and parameters that require them"
         )
-    tensors = ctx.saved_tensors[:tensor_count]
-    state = list(ctx.saved_tensors[tensor_count : tensor_count + state_count])
-    kept = list(ctx.saved_tensors[tensor_count + state_count :])
+    tensors = saved[:tensor_count]
+    state = list(saved[tensor_count : tensor_count + state_count])
+    kept = list(saved[tensor_count + state_count :])
     x = tensors[0]
     zeros = [x.new_zeros(*x.shape[:-1], state[0].shape[-1]), *(torch.zeros_like(s) for s in state)]
     upstream = [z if d is None else d for z, d in zip(zeros, d_outputs[: 1 + state_count], strict=True)]

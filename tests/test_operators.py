@@ -2,16 +2,20 @@
 
 import io
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 import torch._inductor.config
-from running import TORCH
+from running import TORCH, equal, tensors
 from table import BY_HAND, ROWS, mgu_walked
+from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, vmap
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
@@ -357,3 +361,93 @@ def test_aot_function_differentiates_a_functional_call(symbolic):
     captured = aot_function(call, fw_compiler=nop, bw_compiler=nop, dynamic=symbolic)
     found = [torch.autograd.grad(f(weights, x).sin().sum(), weights.values()) for f in (captured, call)]
     torch.testing.assert_close(*found)
+
+
+# ------------------------------------------------------------------------ a capture in one thread, a run in another
+
+
+def double_backward(layer, x):
+    (dx,) = torch.autograd.grad(layer(x)[0].sin().sum(), x, create_graph=True)
+    return torch.autograd.grad(dx.square().sum(), [x, *layer.parameters()])
+
+
+def forward_mode(layer, x):
+    return torch.func.jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))
+
+
+def dual(layer, x):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(layer(forward_ad.make_dual(x, torch.ones_like(x)))[0])
+
+
+def checkpointed(layer, x):
+    output = torch.utils.checkpoint.checkpoint(lambda x: layer(x)[0], x, use_reentrant=False)
+    return torch.autograd.grad(output.sin().sum(), [x, *layer.parameters()])
+
+
+of_jvp = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own
+BESIDE = pytest.mark.parametrize("call", [double_backward, forward_mode, dual, checkpointed])
+
+
+class Waiting(nn.Module):
+    """Says when it is being captured, and goes on when it may."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = sr.GRU(3, 4)
+        self.inside, self.done = threading.Event(), threading.Event()
+
+    def forward(self, x):
+        output, _ = self.layer(x)
+        self.inside.set()
+        assert self.done.wait(60)
+        return output
+
+
+@of_jvp
+@BESIDE
+def test_an_export_in_another_thread_changes_nothing_here(call):
+    layer, x = sr.LSTM(3, 4, num_layers=2), torch.randn(5, 2, 3, requires_grad=True)
+    expected = call(layer, x)
+    waiting = Waiting()
+    with ThreadPoolExecutor() as threads:
+        exported = threads.submit(torch.export.export, waiting, (torch.randn(5, 2, 3),), strict=False)
+        assert waiting.inside.wait(60)
+        try:
+            assert torch.compiler.is_compiling()
+            found = call(layer, x)
+        finally:
+            waiting.done.set()
+        x = torch.randn(5, 2, 3)
+        equal(exported.result(60).module()(x), waiting(x))
+    equal(tensors(found), tensors(expected))
+
+
+@of_jvp
+def test_threads_that_export_and_compile_in_a_loop_change_nothing_here():
+    layer, x = sr.LSTM(3, 4), torch.randn(5, 2, 3, requires_grad=True)
+    calls = [double_backward, forward_mode, dual, checkpointed]
+    expected = [tensors(call(layer, x)) for call in calls]
+    over = threading.Event()
+
+    def capture():
+        count = 0
+        while not over.is_set() or count < 4:
+            other, strict = sr.GRU(3, 4), count % 2 == 1
+            exported = torch.export.export(other, (torch.randn(5, 2, 3),), strict=strict).module()
+            compiled = torch.compile(other, backend="eager")
+            y = torch.randn(5, 2, 3)
+            equal(exported(y), other(y))
+            equal(compiled(y), other(y))
+            count += 1
+        return count
+
+    with ThreadPoolExecutor() as threads:
+        captures = threads.submit(capture)
+        try:
+            for _ in range(20):
+                for call, values in zip(calls, expected, strict=True):
+                    equal(tensors(call(layer, x)), values)
+        finally:
+            over.set()
+        assert captures.result(120) >= 4
