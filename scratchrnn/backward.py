@@ -173,7 +173,6 @@ def _local_derivatives(cell: Cell, tape: Any, like: Tensor) -> list[list[Tensor]
     computed for all rows of the tape at once, say all there is to know.
     """
     states = range(len(cell.states))
-    # A new tensor each: an adjoint may write into what it is given.
     units = [[like.new_full((), float(k == s)) for k in states] for s in states]
     adjoints = [cell.adjoint(tape, *unit) for unit in units]  # type: ignore[misc]
     roads = [s for s in states if s > 0 or adjoints[0][1][s] is not None]

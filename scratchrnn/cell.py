@@ -11,10 +11,14 @@ from itertools import count
 from types import CodeType, FunctionType
 from typing import Any
 
-import torch
 from torch import Tensor
 
 _cells: weakref.WeakValueDictionary[str, Cell] = weakref.WeakValueDictionary()
+
+TAKEN = frozenset(
+    ("bias", "cell", "join", "layer", "lengths", "nodes", "reverse", "sequence", "step", "tensors", "unit", "valid")
+)
+"""Names that a trace has for something else, as an attribute or as a column, beside those of gates and states."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +33,22 @@ class Cell:
             and what recurs through the weights. `tape` is a NamedTuple of what the adjoint needs: the gates, usually.
         adjoint: `adjoint(tape, *d_state) -> (d_pre_activations, d_state_prev)`: two tuples. `d_state_prev` is what
             reaches the previous state directly, not through a weight; None stands for a state that is reached through
-            the weights alone. It must act unit by unit (Hadamard products only), because the engine asks for the
-            local derivatives of many steps in one call, and tensors that the functions hold themselves get no gradient.
-            Without an adjoint autograd walks through the steps.
+            the weights alone. It must be pure and act unit by unit (Hadamard products only), because the engine asks
+            for the local derivatives of many steps in one call. Without an adjoint autograd walks through the steps.
         split: gates whose two halves `W x + b` and `W h + b` are not summed before `update` sees them: gate `n` then
             arrives as two arguments, `n_x` and `n_h`.
+        check: hold the adjoint to autograd of `update` when a layer is made. False for one that is another on purpose,
+            as a straight-through estimator: it is then used as written, in second derivatives too.
+
+    What the functions hold themselves, a number or a tensor without a gradient, is read at each call, and stays where
+    it is when a layer moves to another device or dtype; `torch.export` writes it into the program where the cell has
+    no adjoint and the layer trains. A tensor that requires a gradient is refused, as it would be no parameter of the
+    layer.
 
     Raises:
-        TypeError: `update` or `adjoint` cannot be called, or takes the wrong number of arguments.
-        ValueError: the gates' names are unfit, or `update`'s arguments are not named after them.
+        TypeError: `update` or `adjoint` cannot be called, or takes the wrong number of arguments; `check` is no bool.
+        ValueError: the gates' or states' names are unfit, or `update`'s arguments are not named after them; `check` is
+            False without an adjoint.
     """
 
     name: str
@@ -45,6 +56,7 @@ class Cell:
     update: Callable[..., tuple[tuple[Tensor, ...], Any]]
     adjoint: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]] | None = None
     split: tuple[str, ...] = ()
+    check: bool = True
 
     pre_activations: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """The names of `update`'s leading arguments: the gates, a split gate `n` as `n_x` and `n_h`."""
@@ -81,8 +93,17 @@ class Cell:
                     f"adjoint of cell {self.name!r} should take the tape and the gradients of its {len(states)} "
                     f"state(s), got ({', '.join(taken)})"
                 )
+        if not isinstance(self.check, bool):
+            raise TypeError(f"check of cell {self.name!r} should be of type bool, got: {type(self.check).__name__}")
+        if not self.check and self.adjoint is None:
+            raise ValueError(f"check=False of cell {self.name!r} goes with an adjoint, and it has none")
         values: dict[str, Any] = {"gates": gates, "split": split, "pre_activations": pre_activations}
         values["states"] = tuple(s.removesuffix("_prev") for s in states)
+        if collisions := [name for name in (*gates, *values["states"]) if name in TAKEN]:
+            raise ValueError(
+                f"gates and states of cell {self.name!r} should not be called {', '.join(collisions)}: "
+                "a trace has something else under that name"
+            )
         values["key"] = key = next(k for k in _keys(self.name, self.update, self.adjoint) if k not in _cells)
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -90,7 +111,7 @@ class Cell:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By its fields, so that __post_init__ runs where it is loaded; a cell that is there already is taken instead.
-        return _restore, (self.name, self.gates, self.update, self.adjoint, self.split)
+        return _restore, (self.name, self.gates, self.update, self.adjoint, self.split, self.check)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
         return self
@@ -105,95 +126,6 @@ def find_cell(key: str) -> Cell:
     if key not in _cells:
         raise KeyError(f"no cell with the key {key!r} here: make the cell, with the very same update, before this runs")
     return _cells[key]
-
-
-def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
-    """Take one step with `cell`, of two rows in the dtype and on the device of `like`, and raise for what is unfit.
-
-    Raises:
-        TypeError: `update` or `adjoint` returns something else than it should.
-        ValueError: the adjoint does not act unit by unit; the tape has under a name of a trace another
-            tensor; the cell computes with h_prev, which cannot be where it is `projected`.
-    """
-    arguments = len(cell.pre_activations) + len(cell.states)
-    numbers = torch.arange(1, 2 * hidden_size * arguments + 1, dtype=like.dtype, device=like.device)
-    pre_and_state = list(numbers.sin().view(arguments, 2, hidden_size).unbind())
-    _expect_pair(cell, "update", "(state, tape)", returned := cell.update(*pre_and_state))
-    state, tape = returned
-    _expect(cell, "update's state", cell.states, state, hidden_size)
-    _expect_names(cell, tape, state, pre_and_state)
-    if projected:
-        h_prev = len(cell.pre_activations)
-        wider = [t.new_zeros(2, hidden_size + 1) if k == h_prev else t for k, t in enumerate(pre_and_state)]
-        try:
-            cell.update(*wider)
-        except RuntimeError as error:
-            reads = "proj_size needs a cell that reads h_prev through the weights alone"
-            raise ValueError(f"{reads}, but {cell.name!r} computes with it: {error}") from None
-    if cell.adjoint is None:
-        return
-    d_state = [numbers[: 2 * hidden_size].cos().view(2, hidden_size) / k for k in range(1, len(state) + 1)]
-    found = _derivatives(cell, tape, d_state, hidden_size)
-    by_units = [
-        _derivatives(cell, tape, [numbers.new_full((), float(k == s)) for k in range(len(state))], hidden_size)
-        for s in range(len(state))
-    ]
-    for name, d, *by_unit in zip((*cell.pre_activations, *cell.states), found, *by_units, strict=True):
-        terms = [0.0 if A is None else A * ds for A, ds in zip(by_unit, d_state, strict=True)]
-        if d is not None and not _close(d, sum(terms) + 0 * d):
-            raise ValueError(
-                f"adjoint of cell {cell.name!r} should act unit by unit, by Hadamard products: its d{name} at dh = 1 "
-                "does not say what it is at another dh"
-            )
-
-
-def _expect_names(cell: Cell, tape: Any, state: tuple[Tensor, ...], arguments: list[Tensor]) -> None:
-    """Raise where a field of the tape has the name by which a trace calls another tensor."""
-    pre_activations = [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations]
-    known = dict(zip([*pre_activations, *(f"{s}_prev" for s in cell.states)], arguments, strict=True))
-    known |= zip(cell.states, state, strict=True)
-    halves = {f"{g}_{half}" for g in cell.gates if g not in cell.split for half in "xh"}
-    for name, value in tape._asdict().items() if hasattr(tape, "_asdict") else ():
-        if name in halves or known.get(name, value) is not value:
-            raise ValueError(
-                f"the tape of cell {cell.name!r} has another tensor under the name {name!r} than a trace would have"
-            )
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    try:
-        return torch.allclose(a, b, rtol=0.02, atol=0.01)  # half precision, too
-    except RuntimeError:  # meta and fake tensors hold no numbers
-        return True
-
-
-def _derivatives(cell: Cell, tape: Any, d_state: list[Tensor], hidden_size: int) -> list[Tensor | None]:
-    assert cell.adjoint is not None
-    returned = cell.adjoint(tape, *(d.clone() for d in d_state))  # it may write into them
-    _expect_pair(cell, "adjoint", "(d_pre_activations, d_state_prev)", returned)
-    d_pre, d_prev = returned
-    _expect(cell, "adjoint's d_pre_activations", cell.pre_activations, d_pre, hidden_size)
-    _expect(cell, "adjoint's d_state_prev", cell.states, d_prev, hidden_size, or_none=True)
-    return [*d_pre, *d_prev]
-
-
-def _expect_pair(cell: Cell, which: str, pair: str, returned: Any) -> None:
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
-        raise TypeError(f"{which} of cell {cell.name!r} should return {pair}, got {came}")
-
-
-def _expect(cell: Cell, what: str, names: tuple[str, ...], came: Any, hidden_size: int, or_none: bool = False) -> None:
-    """Raise unless `came` is a tuple with a tensor [2, H], or one that broadcasts to it, for each of the names."""
-    expected = f"{what} of cell {cell.name!r} should be a tuple of {len(names)}: ({', '.join(names)})"
-    if not isinstance(came, tuple) or len(came) != len(names):
-        raise TypeError(f"{expected}; got {f'{len(came)} values' if isinstance(came, tuple) else type(came).__name__}")
-    for name, value in zip(names, came, strict=True):
-        if value is None and or_none:
-            continue
-        if not isinstance(value, Tensor) or value.shape not in ((2, hidden_size), ()):
-            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(f"{expected} of the gates' shape; {name} came as {shape}")
 
 
 def _restore(*fields: Any) -> Cell:

@@ -16,6 +16,7 @@ the last G blocks. Both windows are runs of neighbouring columns, so each produc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -204,14 +205,36 @@ def _advance_functional(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor)
     only_input = pre[:, :split].split(sizes)
     summed = pre[:, split:].split(sizes)
     place = columns(cell)
+    take = (lambda *arguments: cell.update(*arguments)[0]) if cell.check else partial(_ByAdjoint.apply, cell)
 
     def advance(t: int, state: State) -> State:
         blocks = torch.addmm(summed[t], state[0], W_hh.T).chunk(len(cell.gates), 1)
         if split:
             blocks = (*only_input[t].chunk(len(cell.split), 1), *blocks)
-        return cell.update(*[blocks[k] for k in place], *state)[0]
+        return take(*[blocks[k] for k in place], *state)
 
     return advance
+
+
+class _ByAdjoint(torch.autograd.Function):
+    """`update` with the cell's adjoint for its gradient, as written, also where autograd walks through the steps."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(cell: Cell, *arguments: Tensor) -> State:
+        return cell.update(*arguments)[0]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: State) -> None:
+        ctx.cell, *arguments = inputs
+        ctx.save_for_backward(*arguments)
+
+    @staticmethod
+    def backward(ctx: Any, *d_state: Tensor) -> tuple[Tensor | None, ...]:
+        _, tape = ctx.cell.update(*ctx.saved_tensors)
+        d_pre, d_prev = ctx.cell.adjoint(tape, *d_state)
+        return None, *d_pre, *d_prev
 
 
 def _input_product(rows: Tensor, W_ih: Tensor, bias: Tensor | None, only_hidden: int, functional: bool) -> Tensor:

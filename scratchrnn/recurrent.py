@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from . import arguments, engine
-from .cell import Cell, probe
+from .cell import Cell
 from .cells import BUILT_IN
 from .compiled import compiled
 from .forward import State, Weights
 from .precision import Precision, precision, without_autocast
+from .probe import probe
 from .sequences import Layout, permute_rows
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class RecurrentLayer(nn.Module):
                     shape = self._shape(name.split("_l")[0], first=k == 0)
                     self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         if BUILT_IN.get(cell.name) is not cell:
-            probe(cell, hidden_size, proj_size > 0, self.weight_ih_l0)
+            probe(cell, hidden_size, proj_size > 0, self.weight_ih_l0.device)
         self.reset_parameters()
 
     @property

@@ -59,7 +59,8 @@ def trace(
     Raises:
         TypeError: `module` is no module, or a layer is of a class derived from one of torch.nn's, or from one of ours
             with a `forward` of its own.
-        ValueError: it has no recurrent layer. RuntimeError: `differentiable` where gradients are switched off. And
+        ValueError: it has no recurrent layer; `differentiable`, and a cell's adjoint departs from its update on
+            purpose. RuntimeError: `differentiable` where gradients are switched off. And
         whatever the module raises for its input.
     """
     if differentiable and not torch.is_grad_enabled():
@@ -183,6 +184,11 @@ def _replayed(setting: Setting, inputs: Inputs) -> _Run:
 def _watched(setting: Setting, inputs: Inputs) -> _Run:
     """From the loop that autograd follows: a cell with the same `update` and a projection in it tells of every step."""
     cell, W_hr = setting.cell, inputs.W_hr
+    if not cell.check:
+        raise ValueError(
+            "differentiable=True gives gradients by autograd, and "
+            f"cell {cell.name!r} has others on purpose (check=False)"
+        )
     seen: list[dict[str, Tensor]] = []
 
     @functools.wraps(cell.update)

@@ -1,7 +1,9 @@
 """A `Cell` is a frozen value that refuses what the engine could not run."""
 
+import copy
 import dataclasses
 import functools
+import pickle
 import re
 import subprocess
 import sys
@@ -12,7 +14,8 @@ import torch
 from running import outcome
 from table import ROWS, mgu, mgu_adjoint, mgu_update, pair, pair_update
 
-from scratchrnn import Cell, RecurrentLayer, cells
+import scratchrnn as sr
+from scratchrnn import Cell, RecurrentLayer, cells, trace
 from scratchrnn.cell import find_cell
 
 
@@ -34,8 +37,10 @@ def unsplit(n, h_prev, c_prev): ...
 def half_split(n_h, n_x, h_prev): ...
 def no_prev(n, h): ...
 def second_no_prev(n, h_prev, c): ...
+def with_tape(tape, dh): ...
 
 
+TAKEN = ["bias", "cell", "join", "layer", "lengths", "nodes", "reverse", "sequence", "step", "tensors", "unit", "valid"]
 BAD_GATES = [(), ("n", "n"), ("n", "1n"), ("n", ""), ("a b",), (None,), (1,)]
 BAD_SPLITS = [("r",), ("n", "r"), ("n_x",)]
 NAMES = "the pre-activations in the order of gates, then the states"
@@ -79,6 +84,8 @@ UNFIT = [
         )
         for adjoint, taken in [(lambda tape: (), "tape"), (lambda tape, dh, dc: (), "tape, dh, dc")]
     ],
+    ({"check": False}, ValueError, "check=False of cell 'X' goes with an adjoint, and it has none"),
+    ({"adjoint": with_tape, "check": 1}, TypeError, "check of cell 'X' should be of type bool, got: int"),
     (
         {"update": unsplit, "adjoint": lambda tape, dh: ()},
         TypeError,
@@ -91,6 +98,29 @@ UNFIT = [
 def test_an_unfit_field_is_refused_by_name(changes, error, text):
     assert outcome(cell) is None
     assert outcome(cell, **changes) == (error, text)
+
+
+SOMETHING_ELSE = "a trace has something else under that name"
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_gate_or_state_is_not_called_as_something_else_in_a_trace(name):
+    text = f"gates and states of cell 'X' should not be called {name}: {SOMETHING_ELSE}"
+    gate, state, field = {}, {}, {}
+    exec(f"def update({name}, h_prev): ...", gate)
+    exec(f"def update(n, h_prev, {name}_prev): ...", state)
+    exec(f"def update(n, h_prev): return (n,), Tape({name}=n)", field | {"Tape": namedtuple("Tape", name)}, field)
+    assert outcome(cell, gates=(name,), update=gate["update"]) == (ValueError, text)
+    assert outcome(cell, update=state["update"]) == (ValueError, text)
+    caught = outcome(RecurrentLayer, cell(update=field["update"]), 3, 4)
+    assert caught[1] == f"the tape of cell 'X' has another tensor under the name {name!r} than a trace would have"
+
+
+def test_every_attribute_and_column_of_a_trace_is_refused_as_a_gate():
+    record = trace(RecurrentLayer(mgu, 3, 4), torch.randn(5, 2, 3))
+    attributes = {name for name in dir(record.layer(0)) if not name.startswith("_")}
+    frame = record.to_dataframe()
+    assert attributes | set(frame) - set(record.layer(0)) == set(TAKEN)
 
 
 def test_a_gate_that_is_split_twice_is_refused():
@@ -164,17 +194,19 @@ def test_equal_fields_make_equal_cells_with_equal_hashes(row):
         {"update": fits},
         {"adjoint": lambda tape, dh: ()},
         {"split": ("n",), "update": lambda n_x, n_h, h_prev: ...},
+        {"adjoint": with_tape, "check": False},
     ],
 )
 def test_another_field_makes_another_cell(change):
     base = {"update": mine} if "update" not in change else {}
+    base |= {"adjoint": with_tape} if "check" in change else {}
     assert cell(**base | change) != cell(**base)
 
 
 def test_repr_shows_the_fields_that_were_given():
     shown = repr(mgu)
     assert shown.startswith("Cell(name='MGU', gates=('f', 'n'), update=<function mgu_update")
-    assert shown.endswith("split=('n',))")
+    assert shown.endswith("split=('n',), check=True)")
 
 
 # ------------------------------------------------------------------------------ what update and adjoint return
@@ -184,10 +216,6 @@ Tape = namedtuple("Tape", "f")
 
 def keep(f, h_prev):
     return (torch.tanh(f + h_prev),), Tape(f)
-
-
-def two(f, h_prev, c_prev):
-    return (torch.tanh(f + c_prev), f * c_prev), Tape(f)
 
 
 def own(update, adjoint=None, **options):
@@ -217,6 +245,12 @@ def taped(name):
         (lambda f, h_prev: (f, None), None, TypeError, f"{STATE}; got Tensor"),
         (lambda f, h_prev: ((f, f), None), None, TypeError, f"{STATE}; got 2 values"),
         (lambda f, h_prev: ((f[:1],), None), None, TypeError, f"{STATE} of the gates' shape; h came as [1, 4]"),
+        (
+            lambda f, h_prev: ((torch.zeros((), dtype=f.dtype),), None),
+            None,
+            TypeError,
+            f"{STATE} of the gates' shape; h came as []",
+        ),
         (lambda f, h_prev: ((1.0,), None), None, TypeError, f"{STATE} of the gates' shape; h came as float"),
         (keep, lambda tape, dh: dh, TypeError, f"{PAIR} Tensor"),
         (keep, lambda tape, dh: (dh, dh), TypeError, f"{D_PRE} should be a tuple of 1: (f); got Tensor"),
@@ -262,20 +296,16 @@ def test_what_update_and_adjoint_return_is_checked_with_the_layer(update, adjoin
     assert caught[1].startswith(text)
 
 
-def test_an_adjoint_may_return_what_it_gets_write_into_it_or_keep_a_mask():
+def test_an_adjoint_may_return_what_it_gets_or_keep_a_mask():
     def linear(f, h_prev):
         return (f,), Tape(f)
 
     def masked(f, h_prev):
         return (torch.relu(f),), Tape(f > 0)
 
-    def halved(f, h_prev):
-        return (0.5 * f,), Tape(f)
-
     for update, adjoint in (
         (linear, lambda tape, dh: ((dh,), (None,))),
         (masked, lambda tape, dh: ((dh * tape.f,), (None,))),
-        (halved, lambda tape, dh: ((dh.mul_(0.5),), (None,))),
     ):
         by_hand, walked = own(update, adjoint, dtype=torch.float64), own(update, dtype=torch.float64)
         walked.load_state_dict(by_hand.state_dict())
@@ -286,9 +316,257 @@ def test_an_adjoint_may_return_what_it_gets_write_into_it_or_keep_a_mask():
             torch.testing.assert_close(a, b)
 
 
+WRITES = "of cell 'OWN' should leave what it is given as it is, but it writes into"
+
+
+def add_to_gate(f, h_prev):
+    f += 1.0
+    return (torch.tanh(f),), Tape(f)
+
+
+def clear_state(f, h_prev):
+    return (torch.tanh(f) + h_prev.mul_(0.5),), Tape(f)
+
+
+def tanh_of(f, h_prev):
+    return (torch.tanh(f),), Tape(torch.tanh(f))
+
+
+@pytest.mark.parametrize(
+    ("update", "adjoint", "text"),
+    [
+        (add_to_gate, None, f"update {WRITES} f:"),
+        (add_to_gate, lambda tape, dh: ((dh * (1 - torch.tanh(tape.f) ** 2),), (None,)), f"update {WRITES} f:"),
+        (clear_state, None, f"update {WRITES} h_prev:"),
+        (tanh_of, lambda tape, dh: ((dh.mul_(1 - tape.f**2),), (None,)), f"adjoint {WRITES} dh:"),
+        (tanh_of, lambda tape, dh: ((tape.f.square_().neg_().add_(1) * dh,), (None,)), f"adjoint {WRITES} f of its"),
+    ],
+)
+def test_an_update_or_adjoint_that_writes_into_what_it_is_given_is_refused(update, adjoint, text):
+    caught = outcome(own, update, adjoint)
+    assert caught[0] is ValueError
+    assert caught[1].startswith(text)
+    assert caught[1].endswith(": the engine takes the same step again for the gradient")
+
+
+# --------------------------------------------------------------------------------------------- laws of an update
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        lambda f, h_prev: ((torch.tanh(f - f.mean(0)),), None),
+        lambda f, h_prev: ((torch.tanh(f) + h_prev.flip(0),), None),
+        lambda f, h_prev: ((torch.nn.functional.dropout(torch.tanh(f)),), None),
+    ],
+)
+def test_an_update_that_mixes_rows_or_draws_numbers_is_refused(update):
+    text = "update of cell 'OWN' should be pure and work row by row, but h of a row is another alone than beside other"
+    assert outcome(own, update) == (ValueError, f"{text} rows")
+
+
+def test_an_update_may_mix_units_and_round_to_float32():
+    own(lambda f, h_prev: ((torch.softmax(f, -1),), None))
+    own(lambda f, h_prev: ((torch.tanh(f.float()).to(f.dtype),), None))
+
+
+peephole = torch.zeros(4, requires_grad=True)
+linear = torch.nn.Linear(4, 4).double()
+
+
+def with_global(f, h_prev):
+    return (torch.tanh(f + peephole),), None
+
+
+class Holder:
+    def __init__(self):
+        self.scale = torch.ones(4, requires_grad=True)
+
+    def __call__(self, f, h_prev):
+        return (torch.tanh(f * self.scale),), None
+
+    def method(self, f, h_prev):
+        return self(f, h_prev)
+
+
+def holding():
+    """Updates that hold a tensor to be trained, in every way a function can, and how it is called."""
+    p = torch.zeros(4, requires_grad=True)
+
+    def enclosing(f, h_prev):
+        return (torch.tanh(f + p),), None
+
+    def inner(f):
+        return f * p
+
+    def calling(f, h_prev):
+        return (torch.tanh(inner(f)),), None
+
+    def of_module(f, h_prev):
+        return (linear(f),), None
+
+    def in_tape(f, h_prev):
+        return (torch.tanh(f),), Tape(p * f)
+
+    def partial(p, f, h_prev):
+        return (p * f,), None
+
+    def made(f, h_prev):
+        return (torch.tanh(f) * torch.ones(4, requires_grad=True),), None
+
+    return [
+        (enclosing, "the tensor p [4]"),
+        (calling, "the tensor p [4]"),
+        (with_global, "the tensor peephole [4]"),
+        (of_module, "the tensor linear.weight [4, 4]"),
+        (in_tape, "the tensor p [4]"),
+        (Holder(), "the tensor self.scale [4]"),
+        (Holder().method, "the tensor self.scale [4]"),
+        (functools.partial(partial, p), "the tensor its argument [4]"),
+        (made, "a tensor"),
+    ]
+
+
+@pytest.mark.parametrize(("update", "named"), holding(), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize("grad", [True, False])
+def test_an_update_that_holds_a_tensor_to_be_trained_is_refused(update, named, grad):
+    with torch.set_grad_enabled(grad):
+        caught = outcome(own, update)
+    assert caught[0] is ValueError
+    assert caught[1].startswith(f"update of cell 'OWN' holds {named}, which requires a gradient but would be no param")
+
+
+def test_what_an_update_holds_is_read_at_each_call():
+    scale, shift = 1.0, torch.zeros(4)
+
+    def update(f, h_prev):
+        return (scale * f + shift,), None
+
+    def adjoint(tape, dh):
+        return (scale * dh,), (None,)
+
+    for adjoint_ in (None, adjoint):
+        layer = own(update, adjoint_)
+        x = torch.randn(5, 2, 3)
+        compiled = torch.compile(layer, backend="eager")
+        with torch.no_grad():
+            for scale, shift in ((1.0, torch.ones(4)), (2.0, torch.zeros(4)), (3.0, -torch.ones(4))):
+                one = layer(x[:1])[0]
+                expected = scale * (x[:1] @ layer.weight_ih_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0) + shift
+                torch.testing.assert_close(one, expected)
+                torch.testing.assert_close(compiled(x[:1])[0], expected)
+
+
+# ------------------------------------------------------------------------------- an adjoint beside its update
+
+WRONG = {
+    "df": lambda f, c_prev, tanh_f, dh, dc: ((dh * (1 + tanh_f**2) + dc * c_prev,), (None, dc * f)),
+    "dc": lambda f, c_prev, tanh_f, dh, dc: ((dh * (1 - tanh_f**2) + dc * c_prev,), (None, dc)),
+    "df, dc": lambda f, c_prev, tanh_f, dh, dc: ((dh * (1 - tanh_f**2),), (None, None)),
+    "dh": lambda f, c_prev, tanh_f, dh, dc: ((dh * (1 - tanh_f**2) + dc * c_prev,), (1e-3 * dh, dc * f)),
+}
+Both = namedtuple("Both", "f c_prev tanh_f")
+
+
+def both(f, h_prev, c_prev):
+    tanh_f = torch.tanh(f)
+    return (tanh_f, f * c_prev), Both(f, c_prev, tanh_f)
+
+
+@pytest.mark.parametrize("departs", WRONG)
+@pytest.mark.parametrize("options", [{}, {"device": "meta"}, {"dtype": torch.bfloat16}, {"dtype": torch.complex64}])
+def test_a_wrong_adjoint_is_refused_with_the_gradients_in_which_it_departs(departs, options):
+    def adjoint(tape, dh, dc):
+        return WRONG[departs](*tape, dh, dc)
+
+    text = (
+        f"adjoint of cell 'OWN' departs from the derivative of its update, as autograd has it, in {departs}; "
+        "Cell(..., check=False) takes one that does so on purpose"
+    )
+    assert outcome(own, both, adjoint, **options) == (ValueError, text)
+    own(both, lambda tape, dh, dc: ((dh * (1 - tape[2] ** 2) + dc * tape[1],), (None, dc * tape[0])), **options)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_an_adjoint_is_checked_wherever_the_layer_is_made(mode):
+    with mode():
+        assert "in df; " in outcome(own, both, lambda tape, dh, dc: WRONG["df"](*tape, dh, dc))[1]
+        own(both, lambda tape, dh, dc: ((dh * (1 - tape[2] ** 2) + dc * tape[1],), (None, dc * tape[0])))
+
+
+def binary(f, h_prev):
+    """A gate that is 0 or 1: its derivative is 0 everywhere."""
+    f = torch.sigmoid(f)
+    return (torch.round(f),), Tape(f)
+
+
+def straight_through(tape, dh):
+    (f,) = tape
+    return (dh * f * (1 - f),), (None,)
+
+
+def through(f, h_prev):
+    """The same for autograd."""
+    f = torch.sigmoid(f)
+    return (f + (torch.round(f) - f).detach(),), None
+
+
+def twice(layer, x):
+    output, _ = layer(x)
+    (dx,) = torch.autograd.grad(output.sin().sum(), x, create_graph=True)
+    return torch.autograd.grad(dx.square().sum(), [x, *layer.parameters()])
+
+
+ROADS = {
+    "by hand": lambda layer, x: torch.autograd.grad(layer(x)[0].sin().sum(), [x, *layer.parameters()]),
+    "checkpointed": lambda layer, x: (setattr(layer, "checkpoint_every", 2), ROADS["by hand"](layer, x))[1],
+    "compiled": lambda layer, x: ROADS["by hand"](torch.compile(layer, backend="aot_eager"), x),
+    "walked": lambda layer, x: torch.autograd.grad(
+        layer(x)[0].sin().sum(), [x, *layer.parameters()], create_graph=True
+    ),
+    "twice": twice,
+    "torch.func": lambda layer, x: [torch.func.grad(lambda x: layer(x)[0].sin().sum())(x)],
+    "jacrev": lambda layer, x: [torch.func.jacrev(lambda x: layer(x)[0].sin().sum(1))(x)],
+    "vmap": lambda layer, x: [
+        torch.func.vmap(torch.func.grad(lambda x: layer(x)[0].sin().sum()), in_dims=1, out_dims=1)(x)
+    ],
+}
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_an_adjoint_that_departs_on_purpose_is_used_as_written_on_every_road(road):
+    assert "in df; " in outcome(own, binary, straight_through)[1]
+    written = Cell("BINARY", ("f",), binary, straight_through, check=False)
+    ours = RecurrentLayer(written, 3, 4, num_layers=2, dtype=torch.float64)
+    reference = own(through, num_layers=2, dtype=torch.float64)
+    reference.load_state_dict(ours.state_dict())
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    found = ROADS[road](ours, x)
+    exact = ROADS["by hand" if road == "checkpointed" else road](reference, x)
+    assert any(d.abs().max() > 1e-3 for d in exact)
+    for a, b in zip(found, exact, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_check_stays_with_a_cell_when_it_is_copied_pickled_or_moved():
+    made = Cell("BINARY", ("f",), binary, straight_through, check=False)
+    for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made)), dataclasses.replace(made)):
+        assert not again.check
+        assert again == made
+    layer = pickle.loads(pickle.dumps(RecurrentLayer(made, 3, 4)))
+    assert layer.double().cell is made
+
+
+def test_gradients_of_a_trace_are_not_those_of_an_adjoint_that_departs_on_purpose():
+    layer = RecurrentLayer(Cell("BINARY", ("f",), binary, straight_through, check=False), 3, 4)
+    assert sr.trace(layer, torch.randn(5, 2, 3)).layer(0).f.shape == (5, 2, 4)
+    text = "differentiable=True gives gradients by autograd, and cell 'BINARY' has others on purpose (check=False)"
+    assert outcome(sr.trace, layer, torch.randn(5, 2, 3), differentiable=True) == (ValueError, text)
+
+
 def test_making_a_layer_draws_no_random_numbers_beside_its_weights():
     torch.manual_seed(3)
-    layer = own(two, lambda tape, dh, dc: ((dh,), (None, dc)))
+    layer = own(both, lambda tape, dh, dc: ((dh * (1 - tape[2] ** 2) + dc * tape[1],), (None, dc * tape[0])))
     torch.manual_seed(3)
     assert all(torch.equal(p, torch.empty(p.shape).uniform_(-0.5, 0.5)) for p in layer.parameters())
 

@@ -1,0 +1,221 @@
+"""One step with a user's cell, before a layer is made of it: what the engine would run wrongly is refused here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from types import FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .cell import TAKEN, Cell
+
+_ROWS = 3
+
+
+def probe(cell: Cell, hidden_size: int, projected: bool, device: torch.device) -> None:
+    """Take one step with `cell`, of a few rows in float64, and raise for what is unfit.
+
+    Raises:
+        TypeError: `update` or `adjoint` returns something else than it should.
+        ValueError: one of them writes into what it is given; `update` mixes the rows of a batch, or holds a tensor that
+            requires a gradient; the tape has under a name of a trace another tensor; the cell computes with h_prev,
+            which cannot be where it is `projected`; the adjoint does not act unit by unit, or, unless
+            `cell.check` is False, departs from the derivative of `update`.
+    """
+    device = device if device.type in ("cpu", "cuda") else torch.device("cpu")  # meta has no numbers, mps no float64
+    with torch.inference_mode(False), torch.enable_grad():  # wherever the layer is made
+        count = len(cell.pre_activations) + len(cell.states)
+        numbers = torch.arange(1, count * _ROWS * hidden_size + 1, dtype=torch.float64, device=device)
+        arguments = list((2 * numbers.sin()).view(count, _ROWS, hidden_size).unbind())
+        state, tape = _update(cell, arguments)
+        _expect_names(cell, tape, state, arguments)
+        _expect_row_by_row(cell, arguments, state)
+        if projected:
+            _expect_unread(cell, arguments)
+        if cell.adjoint is not None:
+            d_state = list(numbers.cos().view(count, _ROWS, hidden_size).unbind())[: len(state)]
+            found = _expect_unit_by_unit(cell, tape, d_state)
+            if cell.check:
+                _expect_derivative(cell, arguments, d_state, found)
+
+
+def _update(cell: Cell, arguments: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Any]:
+    """State and tape, once they are what they should be."""
+    before = [a.clone() for a in arguments]
+    returned = cell.update(*arguments)
+    _expect_unchanged(cell, "update", zip(_arguments(cell), before, arguments, strict=True))
+    _expect_pair(cell, "update", "(state, tape)", returned)
+    state, tape = returned
+    _expect(cell, "update's state", cell.states, state, arguments[0].shape)
+    for t in (*state, *(tape if isinstance(tape, tuple) else ())):
+        if isinstance(t, Tensor) and t.requires_grad:  # none of the arguments does
+            name = next(_held(cell.update), "a tensor")
+            raise ValueError(
+                f"update of cell {cell.name!r} holds {name}, which requires a gradient but would be no parameter of "
+                "the layer, and so not be trained, saved or moved: hold a constant, as .detach() gives, or let a gate "
+                "compute what is to be learned"
+            )
+    return state, tape
+
+
+def _arguments(cell: Cell) -> tuple[str, ...]:
+    return (*cell.pre_activations, *(f"{s}_prev" for s in cell.states))
+
+
+def _expect_unchanged(cell: Cell, which: str, of: Iterable[tuple[str, Tensor, Tensor]]) -> None:
+    for name, before, after in of:
+        if not _close(before, after):
+            raise ValueError(
+                f"{which} of cell {cell.name!r} should leave what it is given as it is, but it writes into {name}: "
+                "the engine takes the same step again for the gradient"
+            )
+
+
+def _expect_names(cell: Cell, tape: Any, state: tuple[Tensor, ...], arguments: list[Tensor]) -> None:
+    """Raise where a field of the tape has the name by which a trace calls another tensor, or something else."""
+    pre_activations = [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations]
+    known = dict(zip([*pre_activations, *(f"{s}_prev" for s in cell.states)], arguments, strict=True))
+    known |= zip(cell.states, state, strict=True)
+    halves = {f"{g}_{half}" for g in cell.gates if g not in cell.split for half in "xh"}
+    for name, value in tape._asdict().items() if hasattr(tape, "_asdict") else ():
+        if name in halves or name in TAKEN or known.get(name, value) is not value:
+            raise ValueError(
+                f"the tape of cell {cell.name!r} has another tensor under the name {name!r} than a trace would have"
+            )
+
+
+def _expect_row_by_row(cell: Cell, arguments: list[Tensor], state: tuple[Tensor, ...]) -> None:
+    for row in range(_ROWS):
+        alone, _ = _update(cell, [a[row : row + 1].clone() for a in arguments])
+        for name, s, s_alone in zip(cell.states, state, alone, strict=True):
+            if not _close(s[row : row + 1], s_alone):
+                raise ValueError(
+                    f"update of cell {cell.name!r} should be pure and work row by row, but {name} of a row is another "
+                    "alone than beside other rows"
+                )
+
+
+def _expect_unread(cell: Cell, arguments: list[Tensor]) -> None:
+    h_prev = len(cell.pre_activations)
+    wider = [t.new_zeros(_ROWS, t.shape[1] + 1) if k == h_prev else t for k, t in enumerate(arguments)]
+    try:
+        cell.update(*wider)
+    except RuntimeError as error:
+        reads = "proj_size needs a cell that reads h_prev through the weights alone"
+        raise ValueError(f"{reads}, but {cell.name!r} computes with it: {error}") from None
+
+
+def _expect_unit_by_unit(cell: Cell, tape: Any, d_state: list[Tensor]) -> list[Tensor | None]:
+    """The adjoint at `d_state`, once it is sure that its values at dh = 1, dc = 0 and dh = 0, dc = 1 say all."""
+    shape, states = d_state[0].shape, range(len(d_state))
+    found = _adjoint(cell, tape, d_state, shape)
+    by_units = [_adjoint(cell, tape, [d_state[0].new_tensor(float(k == s)) for k in states], shape) for s in states]
+    for name, d, *by_unit in zip((*cell.pre_activations, *cell.states), found, *by_units, strict=True):
+        terms = [0.0 if A is None else A * ds for A, ds in zip(by_unit, d_state, strict=True)]
+        if d is not None and not _close(d, sum(terms) + 0 * d):
+            raise ValueError(
+                f"adjoint of cell {cell.name!r} should act unit by unit, by Hadamard products: its d{name} at dh = 1 "
+                "does not say what it is at another dh"
+            )
+    return found
+
+
+def _adjoint(cell: Cell, tape: Any, d_state: list[Tensor], shape: torch.Size) -> list[Tensor | None]:
+    """Gradients of the pre-activations and states, once they are what they should be."""
+    assert cell.adjoint is not None
+    taped = tape._asdict() if hasattr(tape, "_asdict") else dict(enumerate(tape if isinstance(tape, tuple) else ()))
+    given = {f"{name} of its tape": t for name, t in taped.items() if isinstance(t, Tensor)}
+    given |= {f"d{s}": d for s, d in zip(cell.states, d_state, strict=True)}
+    before = [t.clone() for t in given.values()]
+    returned = cell.adjoint(tape, *d_state)
+    _expect_unchanged(cell, "adjoint", zip(given, before, given.values(), strict=True))
+    _expect_pair(cell, "adjoint", "(d_pre_activations, d_state_prev)", returned)
+    d_pre, d_prev = returned
+    _expect(cell, "adjoint's d_pre_activations", cell.pre_activations, d_pre, shape, torch.Size())
+    _expect(cell, "adjoint's d_state_prev", cell.states, d_prev, shape, torch.Size(), or_none=True)
+    return [*d_pre, *d_prev]
+
+
+def _expect_derivative(cell: Cell, arguments: list[Tensor], d_state: list[Tensor], found: list[Tensor | None]) -> None:
+    leaves = [a.clone().requires_grad_() for a in arguments]
+    state, _ = cell.update(*leaves)
+    followed = [(s, ds) for s, ds in zip(state, d_state, strict=True) if s.requires_grad]
+    exact = torch.autograd.grad(
+        [s for s, _ in followed], leaves, [ds for _, ds in followed], allow_unused=True, materialize_grads=True
+    )
+    departs = [
+        f"d{name}"
+        for name, d, d_exact in zip((*cell.pre_activations, *cell.states), found, exact, strict=True)
+        if not _close(torch.zeros_like(d_exact) if d is None else d.expand_as(d_exact), d_exact)
+    ]
+    if departs:
+        raise ValueError(
+            f"adjoint of cell {cell.name!r} departs from the derivative of its update, as autograd has it, in "
+            f"{', '.join(departs)}; Cell(..., check=False) takes one that does so on purpose"
+        )
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    try:
+        return torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)  # an update may round to float32
+    except RuntimeError:  # fake tensors hold no numbers
+        return True
+
+
+def _expect_pair(cell: Cell, which: str, pair: str, returned: Any) -> None:
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+        raise TypeError(f"{which} of cell {cell.name!r} should return {pair}, got {came}")
+
+
+def _expect(
+    cell: Cell, what: str, names: tuple[str, ...], came: Any, *shapes: torch.Size, or_none: bool = False
+) -> None:
+    """Raise unless `came` is a tuple with a tensor of one of the shapes for each of the names."""
+    expected = f"{what} of cell {cell.name!r} should be a tuple of {len(names)}: ({', '.join(names)})"
+    if not isinstance(came, tuple) or len(came) != len(names):
+        raise TypeError(f"{expected}; got {f'{len(came)} values' if isinstance(came, tuple) else type(came).__name__}")
+    for name, value in zip(names, came, strict=True):
+        if value is None and or_none:
+            continue
+        if not isinstance(value, Tensor) or value.shape not in shapes:
+            shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(f"{expected} of the gates' shape; {name} came as {shape}")
+
+
+def _held(function: Any, seen: frozenset[int] = frozenset()) -> Iterator[str]:
+    """The tensors that require a gradient among what a function holds, by their names there, with their shapes."""
+    for name, value in _variables(function):
+        if isinstance(value, Tensor) and value.requires_grad:
+            yield f"the tensor {name} {list(value.shape)}"
+        elif isinstance(value, nn.Module):
+            yield from (
+                f"the tensor {name}.{n} {list(p.shape)}" for n, p in value.named_parameters() if p.requires_grad
+            )
+        elif callable(value) and hasattr(value, "__dict__") and id(value) not in seen:
+            yield from _held(value, seen | {id(value)})
+
+
+def _variables(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a function encloses, its globals and defaults; what an object that is called, or whose method is, holds."""
+    if isinstance(function, functools.partial):
+        yield from function.keywords.items()
+        yield from (("its argument", a) for a in function.args)
+        yield from _variables(function.func)
+    elif isinstance(function, MethodType):
+        yield from ((f"self.{name}", value) for name, value in getattr(function.__self__, "__dict__", {}).items())
+        yield from _variables(function.__func__)
+    elif isinstance(function, FunctionType):
+        code = function.__code__
+        for name, variable in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            with suppress(ValueError):  # not assigned yet
+                yield name, variable.cell_contents
+        yield from ((name, function.__globals__[name]) for name in code.co_names if name in function.__globals__)
+        defaults = function.__defaults__ or ()
+        yield from zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True)
+    elif not isinstance(function, type):
+        yield from _variables(getattr(function, "__call__", None))  # noqa: B004 - an object that is called
