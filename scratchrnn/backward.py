@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .cell import Cell
-from .compiled import Native
 from .forward import History, Inputs, Setting, State, columns, move, replay, windows
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
@@ -90,9 +89,8 @@ def _through_time(
     d_emitted: list[Tensor] = [inputs.x] * len(sizes) if W_hr is not None else []  # each is replaced at its step
 
     batch = d_state[0].shape[0]
-    native = cell.compiled_steps.backward(W_hh, batch) if cell.compiled_steps else None
-    unprojected, tape = replay(cell, history) if native is None or W_hr is not None else ((history.pre,), None)
-    pull = _ByHand(setting, W_hh, history, tape) if native is None else _Compiled(native, setting, W_hh, history, batch)
+    unprojected, tape = replay(cell, history)
+    pull = _ByHand(setting, W_hh, history, tape)
     d_state = tuple(d.contiguous() for d in d_state)
     waiting = tuple(d[batch:] for d in d_state)
     for t in setting.order()[::-1]:
@@ -116,31 +114,12 @@ def _summed(product: Tensor, direct: Sequence[Tensor], states: int) -> State:
     return (product, *others)
 
 
-# At each step one of the two below is called with t and the gradients of its states: it fills the step's rows of its
-# `d_pre`, and returns the gradients of the states before the step.
-
-
-class _Compiled:
-    """By the compiled adjoint."""
-
-    def __init__(self, native: Native, setting: Setting, W_hh: Tensor, history: History, batch: int) -> None:
-        self.native, self.W_hh, self.states = native, W_hh, len(setting.cell.states)
-        self.alone = batch == 1
-        self.d_pre = torch.empty_like(history.pre)
-        self.d_hidden = self.d_pre[:, windows(setting.cell, W_hh)[1]].split(setting.sizes)
-        tensors = (history.pre, *history.state_prev, self.d_pre)
-        self.steps = list(zip(*(rows.split(setting.sizes) for rows in tensors), strict=True))
-
-    def __call__(self, t: int, d_state: State) -> State:
-        *given, d_pre = self.steps[t]
-        if self.alone:
-            return tuple(self.native([*given, *d_state, d_pre, self.W_hh]))
-        direct = self.native([*given, *d_state, d_pre])
-        return _summed(self.d_hidden[t] @ self.W_hh, direct, self.states)
-
-
 class _ByHand:
-    """By the local derivatives of all the block's steps, which come from one call: a step is then two operations."""
+    """By the local derivatives of all the block's steps, which come from one call: a step is then two operations.
+
+    Called at each step with t and the gradients of its states, it fills the step's rows of `d_pre`, and returns the
+    gradients of the states before the step.
+    """
 
     def __init__(self, setting: Setting, W_hh: Tensor, history: History, tape: Any) -> None:
         cell, sizes, pre = setting.cell, setting.sizes, history.pre

@@ -64,8 +64,6 @@ class Cell:
     """The names of the states, the emitted one first: `("h", "c")` for an LSTM."""
     key: str = field(init=False, repr=False, compare=False)
     """The name under which `find_cell` finds this very cell: a compiled graph can hold a string but no function."""
-    compiled_steps: Any = field(init=False, repr=False, compare=False, default=None)
-    """The compiled steps (`compiled.CompiledSteps`) of a cell that `compiled` has made."""
 
     def __post_init__(self) -> None:
         gates, split = tuple(self.gates), tuple(self.split)
@@ -130,7 +128,7 @@ def find_cell(key: str) -> Cell:
 
 def _restore(*fields: Any) -> Cell:
     wanted = Cell(*fields)
-    return next((cell for cell in list(_cells.values()) if cell == wanted and cell.compiled_steps is None), wanted)
+    return next((cell for cell in list(_cells.values()) if cell == wanted), wanted)
 
 
 def _keys(name: str, *functions: Callable[..., Any] | None) -> Iterator[str]:

@@ -175,12 +175,6 @@ def steps(
 
 def _advance(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor, batch: int) -> Callable[[int, State], State]:
     """One step: W_hh h is added to the pre-activations where they stand, and the cell's update taken."""
-    steps = pre.split(sizes)
-    native = cell.compiled_steps.forward(W_hh, batch) if cell.compiled_steps else None
-    if native is not None and batch == 1:
-        with_product = native
-        return lambda t, state: tuple(with_product([steps[t], *state, W_hh]))
-
     summed = pre[:, windows(cell, W_hh)[1]].split(sizes)
     W_hh_T = W_hh.T
     product = gemm.multiplier(W_hh, batch, len(sizes))
@@ -194,7 +188,7 @@ def _advance(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor, batch: int
             summed[t].addmm_(state[0], W_hh_T)
         else:
             summed[t].add_(product(state[0]))
-        return step(*pre_activations[t], *state) if native is None else tuple(native([steps[t], *state]))
+        return step(*pre_activations[t], *state)
 
     return advance
 

@@ -136,22 +136,15 @@ def _in_a_cuda_graph(theirs: nn.RNNBase) -> Callable[..., Any]:
     return run
 
 
-def _compiled(theirs: nn.RNNBase) -> Any:
-    layer = from_torch(theirs)
-    assert isinstance(layer, RecurrentLayer)
-    return layer.compile_cell()
-
-
 def _expect(theirs: nn.RNNBase, device: str, reason: str) -> None:
     if theirs.weight_hh_l0.device.type != device:
         raise Unavailable(reason)
 
 
-OURS, OURS_COMPILED, THEIRS = "scratchrnn", "scratchrnn, compiled", "torch.nn"
+OURS, THEIRS = "scratchrnn", "torch.nn"
 IMPLEMENTATIONS: dict[str, Build] = {
     THEIRS: lambda theirs: theirs,
     OURS: from_torch,
-    OURS_COMPILED: _compiled,
     "torch.nn, no oneDNN": _without_onednn,
     "torch.nn, no cuDNN": _without_cudnn,
     "scratchrnn, CUDA graph": _in_a_cuda_graph,

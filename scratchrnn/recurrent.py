@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,10 @@ from torch.nn.utils.rnn import PackedSequence
 from . import arguments, engine
 from .cell import Cell
 from .cells import BUILT_IN
-from .compiled import compiled
 from .forward import State, Weights
 from .precision import Precision, precision, without_autocast
 from .probe import probe
 from .sequences import Layout, permute_rows
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 ScanFunction = Callable[..., tuple[Tensor, State]]
 
@@ -131,7 +127,7 @@ class RecurrentLayer(nn.Module):
         shown += [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
         return ", ".join(shown)
 
-    # ------------------------------------------------------------------------------------------------ speed
+    # ----------------------------------------------------------------------------------------------- memory
 
     @property
     def checkpoint_every(self) -> int | None:
@@ -149,19 +145,6 @@ class RecurrentLayer(nn.Module):
     def checkpoint_every(self, steps: int | None) -> None:
         arguments.check_checkpoint_every(steps)
         self._checkpoint_every = steps
-
-    def compile_cell(self) -> Self:
-        """Let PyTorch's compiler compile the cell's equations, and run by them from now on; returns the layer.
-
-        The `update` and the `adjoint` become one native function each when they are first needed, for one row and for
-        more: the first call waits some seconds for each. They are kept on the disk, where TORCHINDUCTOR_CACHE_DIR says
-        or in the directory for temporary files, and then loaded in no time. A copy of the layer is compiled too, a
-        pickled one is not.
-
-        The call raises RuntimeError where the compiler fails, as without a C++ compiler (g++, or what CXX names).
-        """
-        self.cell = compiled(self.cell)
-        return self
 
     # ---------------------------------------------------------------------------------------------- weights
 

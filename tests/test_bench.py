@@ -94,11 +94,6 @@ def test_torch_nn_without_onednn_takes_another_road(monkeypatch: pytest.MonkeyPa
     assert torch.backends.mkldnn.enabled
 
 
-def test_the_compiled_implementation_has_a_compiled_cell() -> None:
-    layer: Any = IMPLEMENTATIONS["scratchrnn, compiled"](nn.GRU(3, 4))
-    assert layer.cell.compiled_steps is not None
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_implementations_are_timed() -> None:
     names = [OURS, "torch.nn, no cuDNN", "scratchrnn, CUDA graph", "cell loop"]
