@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numbers
+import operator
 import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .forward import State
+from .precision import agree
+
+if TYPE_CHECKING:
+    from .recurrent import RecurrentLayer
 
 
 def check_constructor(
@@ -20,6 +25,7 @@ def check_constructor(
     bias: Any,
     batch_first: Any,
     dropout: Any,
+    bidirectional: Any,
     proj_size: Any,
     stacklevel: int,
 ) -> None:
@@ -34,7 +40,7 @@ def check_constructor(
             f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
             stacklevel=stacklevel + 1,
         )
-    for name, flag in (("bias", bias), ("batch_first", batch_first)):
+    for name, flag in (("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)):
         if not isinstance(flag, bool):
             raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
     for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
@@ -42,16 +48,22 @@ def check_constructor(
             raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
         if size <= 0:
             raise ValueError(f"{name} must be greater than zero")
-    if not isinstance(num_layers, int):
-        raise TypeError(f"num_layers should be of type int, got: {type(num_layers).__name__}")
+    _check_integer("num_layers", num_layers)
     if num_layers <= 0:
         raise ValueError("num_layers must be greater than zero")
-    if not isinstance(proj_size, int):
-        raise TypeError(f"proj_size should be of type int, got: {type(proj_size).__name__}")
+    _check_integer("proj_size", proj_size)
     if proj_size < 0:
         raise ValueError("proj_size should be a positive integer or zero to disable projections")
     if proj_size >= hidden_size:
         raise ValueError("proj_size has to be smaller than hidden_size")
+
+
+def _check_integer(name: str, value: Any) -> None:
+    """Raise TypeError unless Python takes it for an integer, as it does numpy's."""
+    try:
+        operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} should be of type int, got: {type(value).__name__}") from None
 
 
 def check_checkpoint_every(steps: Any) -> None:
@@ -106,19 +118,26 @@ def check_input(input: Tensor, expected_dim: int, input_size: int, weight: Tenso
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {input_size}, got {input.size(-1)}")
 
 
-def check_places(input: Tensor, states: State, weights: Iterable[Tensor]) -> None:
-    """Raise RuntimeError unless input, states and weights lie on one device, and input and states have one dtype."""
+def check_places(input: Tensor, states: State, weights: Sequence[Tensor], layer: RecurrentLayer) -> None:
+    """Raise RuntimeError unless input, states and weights lie on one device and agree in their dtype."""
     for s in states:
         if s.device != input.device:
             raise RuntimeError(
                 "Input and hidden tensors are not at the same device, "
                 f"found input tensor at {input.device} and hidden tensor at {s.device}"
             )
-        if s.dtype != input.dtype and not torch._C._is_any_autocast_enabled():
+        if not agree(input, s):
             raise RuntimeError(f"Input and hidden tensors are not of the same dtype, found {input.dtype} and {s.dtype}")
-    for weight in weights:
+    for k, weight in enumerate(weights):
         if weight.device != input.device:
             raise RuntimeError(
                 "Input and parameter tensors are not at the same device, "
                 f"found input tensor at {input.device} and parameter tensor at {weight.device}"
             )
+        if not agree(input, weight):
+            raise other_dtype(input, layer._flat_weights_names[k], weight)
+
+
+def other_dtype(input: Tensor, name: str, weight: Tensor) -> RuntimeError:
+    """What to raise where the two do not agree in their dtype."""
+    return RuntimeError(f"Expected {name} to have the dtype of input, {input.dtype}, got {weight.dtype}")

@@ -95,6 +95,9 @@ class LSTM(RecurrentLayer):
         """[L * D, B, H], the shape of c."""
         return self._expected_size(input, batch_sizes, self.hidden_size)
 
+    def _adds_to_state(self, packed: bool) -> bool:
+        return packed or self.proj_size > 0  # otherwise it is one kernel, oneDNN's
+
 
 class GRU(RecurrentLayer):
     """The GRU of torch.nn; arguments as there, the call as of `RecurrentLayer`.
@@ -105,8 +108,6 @@ class GRU(RecurrentLayer):
 
     The reset acts after the product, so b_hn is inside it: Cho et al. 2014, arXiv:1406.1078v1.
     """
-
-    _float32_under_autocast = True
 
     def __init__(
         self,
@@ -135,6 +136,9 @@ class GRU(RecurrentLayer):
             device=device,
             dtype=dtype,
         )
+
+    def _adds_to_state(self, packed: bool) -> bool:
+        return True
 
 
 def _refuse_projection(proj_size: Any) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .arguments import other_dtype
 from .cell import Cell
 from .cells import elman, elman_relu, gru, lstm
-from .precision import lowered
+from .precision import agree, lowered
 
 
 def _blocks(parameter: str, count: int) -> list[Any]:
@@ -97,6 +98,10 @@ class RNNCellBase(nn.Module):
                     f"hidden{k} has inconsistent hidden_size: got {s.size(1)}, expected {self.hidden_size}"
                 )
             entered.append(s)
+        for name in ("bias_ih", "bias_hh"):  # a product of two dtypes raises by itself, a sum does not
+            bias = getattr(self, name, None)
+            if bias is not None and not agree(x, bias):
+                raise other_dtype(x, name, bias)
         return entered
 
 

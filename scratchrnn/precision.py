@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 _HALF = (torch.bfloat16, torch.float16)
+_LOWERED = (*_HALF, torch.float32)  # what autocast rounds: it leaves float64 and complex alone
 
 
 class Precision(NamedTuple):
@@ -23,31 +24,34 @@ class Precision(NamedTuple):
         return x.to(self.operand).to(self.compute)
 
 
-def precision(x: Tensor, float32_state: bool, float32_carried: bool) -> Precision:
+def precision(x: Tensor, added: torch.dtype | None, projected: bool) -> Precision:
     """The dtypes for input `x`; under autocast those that torch.nn's layers return.
 
-    Args:
-        float32_state: the states stay float32 under autocast (torch.nn's GRU).
-        float32_carried: the states after the first do (torch.nn's LSTM with a projection).
+    Autocast rounds products to its dtype, and torch.nn's loops on the CPU add them to a state as it came: the sum has
+    the wider dtype of the two. Fused kernels, cuDNN's and oneDNN's, round all.
 
-    Raises:
-        RuntimeError: a float64 input under autocast.
+    Args:
+        added: the dtype of the state to which products are added, None where there is none or the kernel is fused.
+        projected: what is emitted is a product again.
     """
     operand = autocast_dtype(x)
     if operand is None:
         return Precision(x.dtype, torch.float32 if x.dtype in _HALF else x.dtype, x.dtype, x.dtype)
-    if x.dtype == torch.float64:
-        raise RuntimeError("Expected an input of at most float32 precision under autocast, got torch.float64")
-    emitted = torch.float32 if float32_state else operand
-    return Precision(operand, torch.float32, emitted, torch.float32 if float32_carried else emitted)
+    carried = operand if added is None or x.device.type != "cpu" else torch.promote_types(operand, added)
+    return Precision(operand, torch.float32, operand if projected else carried, carried)
 
 
 def autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """The dtype of autocast on `x`'s device, None where it is off."""
+    """The dtype to which autocast rounds `x` on its device, None where it is off or leaves it alone."""
     device = x.device.type
-    if device != "meta" and torch.is_autocast_enabled(device):  # meta has no autocast, and raises when asked
+    if x.dtype in _LOWERED and device != "meta" and torch.is_autocast_enabled(device):  # meta raises when asked
         return torch.get_autocast_dtype(device)
     return None
+
+
+def agree(x: Tensor, other: Tensor) -> bool:
+    """Whether both have one dtype, or autocast rounds both to its own."""
+    return other.dtype == x.dtype or (other.dtype in _LOWERED and autocast_dtype(x) is not None)
 
 
 def lowered(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -52,10 +53,9 @@ class RecurrentLayer(nn.Module):
     Raises:
         TypeError, ValueError: an argument of the constructor is unfit; ValueError: the input has not 2 or 3
             dimensions, or a dtype other than the weights'. RuntimeError: a wrong size, dtype or device of the states
-            or the input, or an empty sequence.
+            or the input, weights of several dtypes, or an empty sequence.
     """
 
-    _float32_under_autocast = False
     _checkpoint_every: int | None = None
     weight_ih_l0: Tensor
 
@@ -78,12 +78,15 @@ class RecurrentLayer(nn.Module):
             raise TypeError(f"cell should be of type Cell, got: {type(cell).__name__}")
         self.cell = cell
         self.mode = cell.name
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.input_size, self.hidden_size = input_size, hidden_size
         self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.dropout, self.proj_size = float(dropout), proj_size
+        self.dropout = float(dropout)
         caller = 2 if type(self).__init__ is RecurrentLayer.__init__ else 3  # the frame that a warning points at
-        arguments.check_constructor(input_size, hidden_size, num_layers, bias, batch_first, dropout, proj_size, caller)
-        for k in range(num_layers):
+        arguments.check_constructor(
+            input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, caller
+        )
+        self.num_layers, self.proj_size = operator.index(num_layers), operator.index(proj_size)
+        for k in range(self.num_layers):
             for names in self._all_weights[k * self._directions : (k + 1) * self._directions]:
                 for name in names:
                     shape = self._shape(name.split("_l")[0], first=k == 0)
@@ -266,12 +269,13 @@ class RecurrentLayer(nn.Module):
             self.check_forward_args(batched, states[0] if len(states) == 1 else states, batch_sizes)
             states = self._permuted(states, layout.sorted_indices)
         weights = [self._weights(k, d) for k in range(self.num_layers) for d in range(self._directions)]
-        arguments.check_places(batched, states, [w for group in weights for w in group if w is not None])
+        arguments.check_places(batched, states, [w for group in weights for w in group if w is not None], self)
         x = layout.enter(batched)
         if x.size(0) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
 
-        dtypes = precision(x, self._float32_under_autocast, self.proj_size > 0)
+        added = states[-1].dtype if self._adds_to_state(batch_sizes is not None) else None
+        dtypes = precision(x, added, self.proj_size > 0)
         with without_autocast(x):
             output, last = self._stack(x, batch_sizes, states, weights, dtypes, scan)
         last = tuple(layout.leave_state(s) for s in self._permuted(last, layout.unsorted_indices))
@@ -281,6 +285,10 @@ class RecurrentLayer(nn.Module):
         widths = [self.proj_size or self.hidden_size] + [self.hidden_size] * (len(self.cell.states) - 1)
         shapes = [self._expected_size(input, batch_sizes, width) for width in widths]
         return tuple(torch.zeros(shape, dtype=input.dtype, device=input.device) for shape in shapes)
+
+    def _adds_to_state(self, packed: bool) -> bool:
+        """Whether torch.nn's twin adds products to the state before: it then keeps the dtype of hx under autocast."""
+        return False
 
     def _stack(
         self,

@@ -246,10 +246,40 @@ def test_a_fit_dropout_is_kept_as_a_float_without_a_warning(kind, num_layers, dr
 
 
 @layers
-@pytest.mark.parametrize("options", [{"bidirectional": 1}, {"bidirectional": 0}, {"input_size": True}])
-def test_what_torch_does_not_check_is_taken(kind, options):
-    ours, theirs = (build(package, kind, **USUAL | options) for package in (sr, nn))
+def test_what_torch_does_not_check_is_taken(kind):
+    ours, theirs = (build(package, kind, **USUAL | {"input_size": True}) for package in (sr, nn))
     assert layout(ours) == layout(theirs)
+
+
+@layers
+@pytest.mark.parametrize("value", [1, 0, 2, "False", "", None, np.bool_(True), torch.tensor(True)], ids=repr)
+def test_a_bidirectional_that_torch_takes_and_cannot_run_is_refused_at_once(kind, value):
+    text = f"bidirectional should be of type bool, got: {type(value).__name__}"
+    assert outcome(build, sr, kind, 3, 4, bidirectional=value) == (TypeError, text)
+    theirs = build(nn, kind, 3, 4, bidirectional=value)
+    assert outcome(theirs, torch.randn(5, 2, 3))[0] is TypeError
+
+
+INTEGERS = [np.int64(2), np.int8(2), np.uint8(2), torch.tensor(2)]
+
+
+@layers
+@pytest.mark.parametrize("value", INTEGERS, ids=repr)
+def test_the_number_of_layers_may_be_an_integer_of_numpy_or_torch_as_in_torch(kind, value):
+    ours, theirs = (build(package, kind, 3, 4, num_layers=value) for package in (sr, nn))
+    assert layout(ours) == layout(theirs)
+    assert repr(ours) == repr(theirs)
+    assert type(ours.num_layers) is int
+    assert ours(torch.randn(5, 2, 3))[1][0].shape == theirs(torch.randn(5, 2, 3))[1][0].shape
+
+
+@pytest.mark.parametrize("value", [*INTEGERS, np.int64(0)], ids=repr)
+def test_a_projection_may_be_an_integer_of_numpy_or_torch_as_in_torch(value):
+    ours, theirs = (build(package, "LSTM", 3, 4, proj_size=value) for package in (sr, nn))
+    assert layout(ours) == layout(theirs)
+    assert repr(ours) == repr(theirs)
+    assert type(ours.proj_size) is int
+    assert ours(torch.randn(5, 2, 3))[0].shape == (5, 2, value or 4)
 
 
 # ------------------------------------------------------------------------------------------- device and dtype

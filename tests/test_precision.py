@@ -1,8 +1,12 @@
 """bfloat16, float16 and autocast: dtypes as torch.nn's, numbers at least as near to float64 as torch.nn's."""
 
+import itertools
+
 import pytest
 import torch
+from running import tensors
 from table import TWINNED
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._pytree import tree_leaves
 
 import scratchrnn as sr
@@ -93,6 +97,43 @@ def test_autocast_returns_the_dtypes_of_torch_nn(ours, theirs, options, dtype):
     assert [t.dtype for t in tree_leaves(found)] == [t.dtype for t in tree_leaves(expected)]
 
 
+MIXED = [
+    *[pytest.param(*row, False, id=name) for name, row in CELLS.items()],
+    *[
+        pytest.param(*row[:2], row[2] | more, packed, id=f"{name}{', stacked' * bool(more)}{', packed' * packed}")
+        for name, row in LAYERS.items()
+        for more in ({}, STACKED)
+        for packed in (False, True)
+    ],
+]
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("ours", "theirs", "options", "packed"), MIXED)
+def test_autocast_takes_every_mixture_of_dtypes_as_torch_nn_does(ours, theirs, options, packed, weights):
+    module, twin = pair(ours, theirs, options, weights)
+    exact = pair(ours, theirs, options, torch.float64)[1]
+    exact.load_state_dict(module.state_dict())
+    for input, hx in itertools.product((torch.float32, torch.bfloat16), (None, torch.float32, torch.bfloat16)):
+        x, states = random_arguments(module, torch.float32)
+        leaves = [x.to(input), *([] if hx is None else [s.to(hx) for s in tree_leaves(states)])]
+        found, expected = (mixed_results(m, leaves, packed) for m in (module, twin))
+        dtypes = [[t.dtype for t in tree_leaves(results)] for results in (found, expected)]
+        assert dtypes[0] == dtypes[1], f"input {input}, hx {hx}"
+        true = mixed_results(exact, [t.double() for t in leaves], packed, autocast=False)
+        assert_as_near(found, expected, true, torch.finfo(torch.bfloat16).eps)
+
+
+def mixed_results(module, leaves, packed, autocast=True):
+    """Outputs and gradients, in the dtypes that `leaves`, input and perhaps states, have."""
+    x, *states = (t.detach().requires_grad_() for t in leaves)
+    input = pack_padded_sequence(x, [T, T - 1, 3, 1]) if packed else x
+    hx = (states[0] if len(states) == 1 else tuple(states)) if states else None
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        outputs = tensors(module(input, hx))
+    return outputs, gradients(outputs, [x, *states, *module.parameters()])
+
+
 @pytest.mark.parametrize("backward_inside", [False, True], ids=["backward outside", "backward inside"])
 @over({name: (*row[:2], row[2] | STACKED) for name, row in LAYERS.items()} | CELLS)
 def test_under_autocast_all_is_as_near_to_float64_as_torch_nns(ours, theirs, options, backward_inside):
@@ -112,11 +153,60 @@ def test_backward_inside_autocast_is_backward_outside(ours, theirs, options):
     torch.testing.assert_close(inside, outside, rtol=0, atol=0)
 
 
-@over(LAYERS)
-def test_float64_under_autocast_raises(ours, theirs, options):
-    module = ours(IN, H, **options).double()
-    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(RuntimeError):
-        module(torch.randn(T, B, IN, dtype=torch.float64))
+@over(LAYERS | CELLS)
+def test_autocast_leaves_float64_alone(ours, theirs, options):
+    module, twin = pair(ours, theirs, options, torch.float64)
+    arguments = random_arguments(module, torch.float64)
+    found = results(module, arguments, torch.float64, torch.bfloat16, backward_inside=True)
+    for other, autocast in ((module, None), (twin, torch.bfloat16)):
+        expected = results(other, arguments, torch.float64, autocast)
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("which", ["input", "states", "weights"])
+@over(LAYERS | CELLS)
+def test_float64_beside_what_autocast_rounds_raises_as_in_torch_nn(ours, theirs, options, which):
+    x, hx = random_arguments(ours(IN, H, **options), torch.float32)
+    if which == "input":
+        x = x.double()
+    elif which == "states":
+        hx = hx.double() if isinstance(hx, torch.Tensor) else (hx[0].double(), hx[1])
+    for kind in (ours, theirs):
+        module = kind(IN, H, **options, dtype=torch.float64 if which == "weights" else torch.float32)
+        with torch.autocast("cpu", torch.bfloat16), pytest.raises(RuntimeError, match=r"dtype|data type"):
+            module(x, hx)
+
+
+@over(LAYERS | CELLS)
+def test_a_weight_of_another_dtype_than_the_first_raises_as_in_torch_nn(ours, theirs, options):
+    x, _ = random_arguments(ours(IN, H, **options), torch.float32)
+    _, *others = ours(IN, H, **options).state_dict()
+    for name in others:
+        for kind in (ours, theirs):
+            module = kind(IN, H, **options)
+            setattr(module, name, torch.nn.Parameter(getattr(module, name).detach().double()))
+            with pytest.raises(RuntimeError, match=r"dtype|data type"):
+                module(x)
+
+
+@over({name: (*row[:2], row[2] | STACKED) for name, row in LAYERS.items()})
+def test_the_weight_of_another_dtype_is_named(ours, theirs, options):
+    for name in list(ours(IN, H, **options).state_dict())[1:]:
+        module = ours(IN, H, **options)
+        setattr(module, name, torch.nn.Parameter(getattr(module, name).detach().double()))
+        text = f"Expected {name} to have the dtype of input, torch.float32, got torch.float64"
+        with pytest.raises(RuntimeError, match=text):
+            module(torch.randn(T, B, IN))
+
+
+@over(CELLS)
+def test_the_bias_of_another_dtype_is_named(ours, theirs, options):
+    for name in ("bias_ih", "bias_hh"):
+        module = ours(IN, H, **options)
+        setattr(module, name, torch.nn.Parameter(getattr(module, name).detach().double()))
+        text = f"Expected {name} to have the dtype of input, torch.float32, got torch.float64"
+        with pytest.raises(RuntimeError, match=text):
+            module(torch.randn(B, IN))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
