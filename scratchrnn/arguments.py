@@ -141,3 +141,17 @@ def check_places(input: Tensor, states: State, weights: Sequence[Tensor], layer:
 def other_dtype(input: Tensor, name: str, weight: Tensor) -> RuntimeError:
     """What to raise where the two do not agree in their dtype."""
     return RuntimeError(f"Expected {name} to have the dtype of input, {input.dtype}, got {weight.dtype}")
+
+
+def check_traced(kind: str, tensors: Sequence[Tensor]) -> None:
+    """Raise RuntimeError where torch.jit.trace would have to follow a gradient that is computed by hand."""
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        raise no_torchscript(kind)
+
+
+def no_torchscript(kind: str) -> RuntimeError:
+    """What to raise under torch.jit and what is built on it."""
+    return RuntimeError(
+        f"TorchScript (torch.jit, torch.onnx) cannot follow scratchrnn's {kind}: give it scratchrnn.to_torch(model), "
+        "which has torch.nn's layers with the same weights, or use torch.export"
+    )

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .arguments import other_dtype
+from .arguments import no_torchscript, other_dtype
 from .cell import Cell
 from .cells import elman, elman_relu, gru, lstm
 from .precision import agree, lowered
@@ -68,6 +68,10 @@ class RNNCellBase(nn.Module):
     def extra_repr(self) -> str:
         bias = "" if self.bias is True else f", bias={self.bias}"
         return f"{self.input_size}, {self.hidden_size}{bias}"
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Called by torch.jit.script."""
+        raise no_torchscript(type(self).__name__)
 
     def _enter(self, input: Tensor, *state: Tensor | None) -> list[Tensor]:
         """Check input and states, give them a batch dimension, and put zeros for a state left out."""

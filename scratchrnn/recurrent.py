@@ -170,8 +170,17 @@ class RecurrentLayer(nn.Module):
         return [name for names in self._all_weights for name in names]
 
     @property
-    def _flat_weights(self) -> list[Tensor | None]:
-        return [getattr(self, name, None) for name in self._flat_weights_names]
+    def _flat_weights(self) -> tuple[Tensor | None, ...]:
+        """What torch.nn's layers run on, here to be read: a tuple, made anew each time from the parameters."""
+        return tuple(getattr(self, name, None) for name in self._flat_weights_names)
+
+    @_flat_weights.setter
+    def _flat_weights(self, weights: Any) -> None:
+        raise AttributeError(
+            f"_flat_weights of {type(self).__name__} cannot be set: its weights are looked up by name at each call. To "
+            "run with other weights use torch.nn.utils.parametrize (recurrent dropout: register_parametrization(layer, "
+            "'weight_hh_l0', nn.Dropout(0.5))) or torch.func.functional_call"
+        )
 
     def _weights_have_changed(self) -> bool:
         return False
@@ -191,6 +200,10 @@ class RecurrentLayer(nn.Module):
             getattr(self, f"bias_hh_{suffix}") if self.bias else None,
             getattr(self, f"weight_hr_{suffix}") if self.proj_size > 0 else None,
         )
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Called by torch.jit.script."""
+        raise arguments.no_torchscript(type(self).__name__)
 
     def __setstate__(self, d: dict[str, Any]) -> None:
         """From a pickled module's `__dict__`, also an old one: without `proj_size`, with lists of its weights."""
@@ -269,7 +282,10 @@ class RecurrentLayer(nn.Module):
             self.check_forward_args(batched, states[0] if len(states) == 1 else states, batch_sizes)
             states = self._permuted(states, layout.sorted_indices)
         weights = [self._weights(k, d) for k in range(self.num_layers) for d in range(self._directions)]
-        arguments.check_places(batched, states, [w for group in weights for w in group if w is not None], self)
+        flat = [w for group in weights for w in group if w is not None]
+        arguments.check_places(batched, states, flat, self)
+        if torch.jit.is_tracing() and self.cell.adjoint is not None:
+            arguments.check_traced(kind, [batched, *states, *flat])
         x = layout.enter(batched)
         if x.size(0) == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")

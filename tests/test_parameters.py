@@ -424,6 +424,41 @@ def test_the_flat_weights_follow_set_and_delete_at_once(pair):
     assert ours._flat_weights[place] is tensor
 
 
+@layer_pairs
+def test_the_flat_weights_can_neither_be_set_nor_written_into(pair):
+    ours, _ = pair.make()
+    before = pair.answers(ours)
+    with pytest.raises(AttributeError, match=r"_flat_weights of \w+ cannot be set.*torch.nn.utils.parametrize"):
+        ours._flat_weights = [torch.zeros_like(w) for w in ours._flat_weights]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        ours._flat_weights[1] = torch.zeros_like(ours._flat_weights[1])
+    assert all(map(torch.equal, pair.answers(ours), before))
+
+
+class Seen(nn.Dropout):
+    """Dropout that keeps all that it has returned."""
+
+    def forward(self, weight):
+        self.returned = [*getattr(self, "returned", []), super().forward(weight)]
+        return self.returned[-1]
+
+
+@layer_pairs
+def test_recurrent_dropout_by_a_parametrization_drops_once_for_a_whole_call(pair):
+    ours, theirs = pair.make()
+    for name in [name for name in ours._flat_weights_names if name.startswith("weight_hh")]:
+        parametrize.register_parametrization(ours, name, Seen(0.5))
+    for seen in ours.parametrizations.values():
+        seen[0].returned = []
+    found = pair.answers(ours)
+    dropped = {name: seen[0].returned for name, seen in ours.parametrizations.items()}
+    assert [len(returned) for returned in dropped.values()] == [1] * 4
+    assert all((returned[0] == 0).any() for returned in dropped.values())
+    weights = {name: returned[0] for name, returned in dropped.items()}
+    is_close(found, tree_leaves(torch.func.functional_call(theirs, weights, pair.example())))
+    is_close(pair.answers(ours.eval()), pair.answers(theirs))
+
+
 @pairs
 def test_a_plain_tensor_over_a_parameter_is_refused_as_by_torch(pair):
     found = [outcome(setattr, module, pair.weight, torch.ones(4, 4)) for module in pair.make()]

@@ -1,10 +1,11 @@
 """torch.func and forward-mode differentiation: layers and cells under every transform."""
 
+import io
 from functools import partial
 
 import pytest
 import torch
-from table import ROWS
+from table import ROWS, TWINNED
 from torch import nn
 from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, stack_module_state, vmap
@@ -12,8 +13,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 import scratchrnn as sr
 
-# torch's own, when it first loads its forward-mode formulas
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+# torch's own, when it first loads its forward-mode formulas, and of TorchScript
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.* is deprecated:DeprecationWarning")
 
 T, B = 3, 4
 
@@ -227,3 +228,83 @@ def test_models_without_given_states_have_per_sample_gradients(model):
     for b in range(B):
         expected = torch.autograd.grad(loss({}, x[b], target[b]), list(module.parameters()))
         assert_same(tuple(g[b] for g in found.values()), expected)
+
+
+# ------------------------------------------------------------------------------------------------ TorchScript
+
+
+class Model(nn.Module):
+    """A recurrent layer, a cell of the same kind for one more step, and a readout."""
+
+    def __init__(self, row):
+        super().__init__()
+        self.layer, self.single, self.readout = row.layer(3, 4), row.single(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        output, _ = self.layer(x)
+        h = self.single(output[-1])
+        return self.readout(h[0] if isinstance(h, tuple) else h)
+
+
+def traced(model, x):
+    return torch.jit.trace(model, (x,))
+
+
+def scripted(model, x):
+    return torch.jit.script(model)
+
+
+def to_onnx(model, x):
+    torch.onnx.export(model, (x,), io.BytesIO(), dynamo=False)
+
+
+torchs_own_warnings = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+FOLLOWED = {"trace": traced, "script": scripted, "ONNX": to_onnx}
+instead = r"cannot follow scratchrnn's \w+: give it scratchrnn.to_torch\(model\).*or use torch.export"
+
+
+@torchs_own_warnings
+@pytest.mark.parametrize("how", FOLLOWED)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.cell.adjoint is not None], ids=str)
+def test_torchscript_of_a_layer_is_refused_with_what_to_use_instead(row, how):
+    layer, x = row.layer(3, 4), torch.randn(T, B, 3)
+    for model in (layer, nn.Sequential(layer)):
+        with pytest.raises(RuntimeError, match=instead):
+            FOLLOWED[how](model, x)
+
+
+@pytest.mark.parametrize("row", TWINNED, ids=str)
+def test_torchscript_of_a_cell_that_is_compiled_is_refused_with_what_to_use_instead(row):
+    with pytest.raises(RuntimeError, match=instead):
+        torch.jit.script(row.single(3, 4))
+
+
+@torchs_own_warnings
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_without_gradients_a_layer_can_be_traced_for_the_shapes_it_saw(row):
+    layer, x = row.layer(3, 4), torch.randn(T, B, 3)
+    with torch.no_grad():
+        again = torch.jit.trace(layer, (x,))
+        x = torch.randn(T, B, 3)
+        torch.testing.assert_close(again(x), layer(x))
+
+
+@torchs_own_warnings
+@pytest.mark.parametrize("follow", [traced, scripted])
+@pytest.mark.parametrize("row", TWINNED, ids=str)
+def test_what_to_use_instead_is_followed_by_torchscript_for_any_shape(row, follow):
+    model = Model(row).eval()
+    followed = follow(sr.to_torch(model), torch.randn(T, B, 3))
+    x = torch.randn(T + 2, B + 1, 3)
+    torch.testing.assert_close(followed(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_quantize_dynamic_finds_the_layers_of_to_torch_and_none_of_ours():
+    model = nn.Sequential(sr.LSTM(3, 4))
+    ours, theirs = (
+        torch.ao.quantization.quantize_dynamic(m, {nn.LSTM}, dtype=torch.qint8) for m in (model, sr.to_torch(model))
+    )
+    assert type(ours[0]) is sr.LSTM
+    assert "DynamicQuantized" in repr(theirs)
