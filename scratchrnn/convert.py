@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 from torch import nn
@@ -114,9 +113,10 @@ def _empty(part: nn.Module, twin: type[nn.Module]) -> nn.Module:
     """A `twin` made with the arguments of `part`, without data."""
     unknown = ("proj_size",) if twin in (RNN, GRU, nn.RNN, nn.GRU) else ()
     arguments: dict[str, Any] = {a: part.__dict__[a] for a in _ARGUMENTS if a in part.__dict__ and a not in unknown}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the dropout of a single layer has been warned of before
-        return twin(**arguments, device="meta")
+    dropout = {"dropout": arguments.pop("dropout")} if "dropout" in arguments else {}
+    made = twin(**arguments, device="meta")
+    made.__dict__.update(dropout)  # given to the constructor, that of a single layer would be warned of once more
+    return made
 
 
 def _check_parameters(part: nn.Module, twin: type[nn.Module], name: str) -> None:

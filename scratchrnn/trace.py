@@ -8,8 +8,8 @@ autograd can follow, with its `update` watched.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple, overload
 
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from .cell import Cell
 from .convert import twin
+from .diversion import diverted, forwards_class
 from .forward import Inputs, Setting, State, Weights, arrange, columns, replay, step_sizes, steps
 from .record import ModelTrace, Nodes, Record, Trace
 from .recurrent import RecurrentLayer
@@ -53,12 +54,17 @@ def trace(
         differentiable: leave the tensors in autograd's graph, for a loss made of them and for `gradients`. Autograd
             then walks the loop, several times slower in long sequences. Otherwise all is detached.
 
+    Only the calls that the model makes in this thread and context are traced: other threads may call, train, copy and
+    trace the same layers meanwhile. What the model itself hands to a thread is traced if the thread runs it in a copy
+    of the context. A trace that the model takes within its call has the calls made in it for itself. A compiled model
+    is traced as it was written; as long as that takes, compiled code of other threads runs as it was written, too.
+
     A detached trace takes 1.0 to 1.4 times as long as a forward pass in training (`benchmarks/tracing.py`), and holds
     what it returns, all tensors at once: 13 numbers for each unit and step of an LSTM, 9 of a GRU, 3 of an RNN.
 
     Raises:
-        TypeError: `module` is no module, or a layer is of a class derived from one of torch.nn's, or from one of ours
-            with a `forward` of its own.
+        TypeError: `module` is no module; or a layer is of a class derived from one of torch.nn's, or from one of ours
+            with a `forward` of its own, or has a `forward` of its own itself.
         ValueError: it has no recurrent layer; `differentiable`, and a cell's adjoint departs from its update on
             purpose. RuntimeError: `differentiable` where gradients are switched off. And
         whatever the module raises for its input.
@@ -69,8 +75,10 @@ def trace(
         raise TypeError(f"module should be a torch.nn.Module, got: {type(module).__name__}")
     if alone := isinstance(module, (nn.RNNBase, RecurrentLayer)):
         arguments, keywords = _as_the_layer_takes_them(*arguments, **keywords)
+    # What is called by compiled code, PyTorch compiles too, and that is not diverted: not here.
+    run = torch.compiler.disable(_trace_model) if "torch._dynamo" in sys.modules else _trace_model
     with torch.set_grad_enabled(differentiable):
-        found = _trace_model(module, halves, differentiable, arguments, keywords)
+        found = run(module, halves, differentiable, arguments, keywords)
     return found[""] if alone else found
 
 
@@ -86,7 +94,7 @@ def run_by(layer: nn.RNNBase | RecurrentLayer) -> RecurrentLayer:
     """
     made = layer if isinstance(layer, RecurrentLayer) else twin(layer)
     assert isinstance(made, RecurrentLayer)
-    if type(made).forward is not RecurrentLayer.forward:
+    if forwards_class(made) is not RecurrentLayer:
         raise TypeError(f"cannot trace a {type(layer).__name__}: it has a forward of its own")
     return made
 
@@ -94,10 +102,13 @@ def run_by(layer: nn.RNNBase | RecurrentLayer) -> RecurrentLayer:
 def _trace_model(
     model: nn.Module, halves: bool, differentiable: bool, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> ModelTrace:
-    """Call the model with another `forward` in its recurrent layers for the while."""
+    """Call the model, with its recurrent layers diverted to where they are traced."""
     layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.RNNBase, RecurrentLayer))}
     if not layers:
         raise ValueError(f"no RNN, LSTM, GRU or layer of scratchrnn in this {type(model).__name__}")
+    for layer in layers.values():
+        if "forward" in layer.__dict__:
+            raise TypeError(f"cannot trace a {type(layer).__name__}: it has a forward of its own")
     calls: dict[str, list[Trace]] = {name: [] for name in layers}
 
     def traced(name: str, layer: Any, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
@@ -105,18 +116,9 @@ def _trace_model(
             calls[name].append(_trace_layer(run_by(layer), halves, differentiable, input, hx))
         return calls[name][-1].output, calls[name][-1].state
 
-    with ExitStack() as afterwards:
-        for name, layer in layers.items():
-            afterwards.callback(_put_back, layer, layer.__dict__.get("forward"))
-            layer.__dict__["forward"] = functools.partial(traced, name, layer)
+    with diverted(model, {layer: functools.partial(traced, name, layer) for name, layer in layers.items()}):
         output = model(*arguments, **keywords)
     return ModelTrace(output, calls)
-
-
-def _put_back(layer: nn.Module, forward: Any) -> None:
-    layer.__dict__.pop("forward", None)
-    if forward is not None:
-        layer.__dict__["forward"] = forward
 
 
 def _trace_layer(

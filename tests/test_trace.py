@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import pickle
+import threading
 import warnings
 import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -313,13 +320,336 @@ def test_a_tape_may_hold_numbers_which_are_no_part_of_a_trace() -> None:
     assert list(sr.trace(layer, torch.randn(T, B, I)).layer(0)) == ["f", "h", "n_pre", "h_prev"]
 
 
-def test_a_model_is_itself_again_after_a_call_that_fails() -> None:
-    model = Tagger(nn.GRU(I, H), nn.GRU(H, H))
-    model.decoder.forward = before = lambda *arguments, **keywords: 1 / 0
-    text = error(lambda: sr.trace(model, torch.randint(7, (T, B)).double()))[1]
-    assert "indices" in text
-    assert model.decoder.__dict__["forward"] is before
-    assert "forward" not in model.encoder["rnn"].__dict__
+def test_a_layer_with_a_forward_in_its_own_dict_is_refused_and_keeps_it() -> None:
+    for layer in (nn.GRU(I, H), sr.GRU(I, H)):
+        layer.forward = mine = lambda input, hx=None: (input, hx)  # type: ignore[method-assign]
+        for module, x in ((layer, torch.randn(T, B, I)), (Tagger(nn.GRU(I, H), layer), torch.randint(7, (T, B)))):
+            assert error(lambda module=module, x=x: sr.trace(module, x)) == (
+                TypeError,
+                "cannot trace a GRU: it has a forward of its own",
+            )
+        assert layer.__dict__["forward"] is mine
+
+
+# ------------------------------------------------------------------------------------- a trace and other calls
+
+
+CLASSES = (nn.RNN, nn.LSTM, nn.GRU, sr.RecurrentLayer)
+
+
+@pytest.fixture
+def untouched() -> Any:
+    """After the test the classes of layers are as they were before."""
+    before = [inspect.getattr_static(kind, "forward") for kind in CLASSES]
+    yield
+    assert [inspect.getattr_static(kind, "forward") for kind in CLASSES] == before
+
+
+class Gated(nn.Module):
+    """A recurrent layer behind whatever `before` does."""
+
+    def __init__(self, layer: nn.Module, before: Callable[[], Any] = lambda: None) -> None:
+        super().__init__()
+        self.layer = layer
+        self.before = before
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.before()
+        return self.layer(x)[0]
+
+
+class Holding(nn.Module):
+    """A recurrent layer as a submodule, which TorchScript wants it to be."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        return self.layer(x)
+
+
+def in_threads(*calls: Callable[[], Any]) -> list[Any]:
+    """What the calls return, each in a thread of its own; a call that waits for another ends with it."""
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
+def is_itself(layer: nn.Module, x: Tensor) -> bool:
+    return "forward" not in layer.__dict__ and layer(x)[0].requires_grad
+
+
+each_layer = pytest.mark.parametrize("kind", [nn.LSTM, sr.LSTM, nn.GRU, sr.RNN])
+
+
+@each_layer
+def test_traces_of_one_layer_that_overlap_leave_it_as_it_was(kind: Any, untouched: None) -> None:
+    layer, x = kind(I, H), torch.randn(T, B, I)
+    second_runs, first_has_ended = threading.Event(), threading.Event()
+
+    def in_the_second() -> None:
+        second_runs.set()
+        assert first_has_ended.wait(60)
+
+    def first() -> Any:
+        found = sr.trace(Gated(layer, lambda: second_runs.wait(60)), x)
+        first_has_ended.set()
+        return found
+
+    traces = in_threads(first, lambda: sr.trace(Gated(layer, in_the_second), x))
+    for found in traces:
+        assert len(found.calls["layer"]) == 1
+        equal(found["layer"].output, found.output)
+    assert is_itself(layer, x)
+    assert all(len(found.calls["layer"]) == 1 for found in traces)
+
+
+@each_layer
+def test_a_call_beside_a_trace_is_none_of_the_traces(kind: Any) -> None:
+    layer, x, other = kind(I, H), torch.randn(T, B, I), torch.randn(T, B, I)
+    trace_runs, done = threading.Event(), threading.Event()
+
+    def before() -> None:
+        trace_runs.set()
+        assert done.wait(60)
+
+    def beside() -> Any:
+        assert trace_runs.wait(60)
+        try:
+            return layer(other)[0], copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))
+        finally:
+            done.set()
+
+    found, (output, copied, pickled) = in_threads(lambda: sr.trace(Gated(layer, before), x), beside)
+    assert len(found.calls["layer"]) == 1
+    equal(output, layer(other)[0])
+    assert output.requires_grad
+    for other_layer in (copied, pickled):
+        assert is_itself(other_layer, x)
+        equal(other_layer(x)[0], layer(x)[0])
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*` is deprecated:DeprecationWarning")
+def test_layers_are_compiled_and_scripted_beside_a_trace() -> None:
+    class Doubling(sr.LSTM):
+        def forward(self, input: Tensor, hx: Any = None) -> Any:
+            return super().forward(2 * input, hx)
+
+    x, trace_runs, done = torch.randn(T, B, I), threading.Event(), threading.Event()
+    layers = nn.ModuleList([sr.LSTM(I, H), Doubling(I, H), nn.LSTM(I, H)])
+    torch.compiler.reset()
+
+    class Waiting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self) -> None:
+            trace_runs.set()
+            assert done.wait(100)
+
+    def beside() -> list[Any]:
+        assert trace_runs.wait(60)
+        try:
+            return [
+                *[torch.compile(layer, backend="eager", fullgraph=True)(x) for layer in layers[:2]],
+                torch.jit.script(Holding(layers[2]))(x),
+            ]
+        finally:
+            done.set()
+
+    found, outputs = in_threads(lambda: sr.trace(Waiting()), beside)
+    assert list(found.calls.values()) == [[], [], []]
+    for layer, (output, _) in zip(layers, outputs, strict=True):
+        close(output, layer(x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+@each_layer
+def test_a_model_may_trace_its_own_layer_while_it_is_traced(kind: Any, differentiable: bool, untouched: None) -> None:
+    class Looking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(I, H)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, sr.Trace]:
+            inner = sr.trace(self.layer, 2 * x, differentiable=differentiable)
+            return self.layer(x)[0], inner
+
+    model, x = Looking(), torch.randn(T, B, I)
+    outer = sr.trace(model, x, differentiable=True)
+    output, inner = outer.output
+    equal(outer["layer"].output, output)  # its only call: the other is the inner trace's
+    close(output, model.layer(x)[0], rtol=1e-5, atol=1e-6)
+    close(inner.output, model.layer(2 * x)[0], rtol=1e-5, atol=1e-6, check_stride=False)
+    assert inner.output.requires_grad == differentiable
+    assert is_itself(model.layer, x)
+
+
+def test_a_model_may_trace_itself(untouched: None) -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.GRU(I, I)
+            self.inner: list[Any] = []
+
+        def forward(self, x: Tensor, depth: int) -> Tensor:
+            y = self.layer(x)[0]
+            if depth:
+                self.inner.append(sr.trace(self, y, depth - 1))
+            return self.layer(y)[0]
+
+    model, x = Deep(), torch.randn(T, B, I)
+    outermost = sr.trace(model, x, 3)
+    for found in (outermost, *model.inner):
+        assert len(found.calls["layer"]) == 2
+    assert len(model.inner) == 3
+    equal(model.inner[-1].calls["layer"][0].output, outermost.calls["layer"][1].output)
+    assert is_itself(model.layer, x)
+
+
+def test_plain_training_beside_eight_threads_of_traces_is_training_alone(untouched: None) -> None:
+    x = torch.randn(T, B, I)
+
+    def train(layer: nn.Module, steps: int = 30) -> list[Tensor]:
+        optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+        seen = []
+        for _ in range(steps):
+            optimizer.zero_grad()
+            layer(x)[0].square().sum().backward()
+            seen += [p.grad.clone() for p in layer.parameters()]
+            optimizer.step()
+        return seen
+
+    for kind in (nn.LSTM, sr.LSTM):
+        layer = kind(I, H)
+        alone = train(copy.deepcopy(layer))
+        ended = threading.Event()
+
+        def trace_on(layer: nn.Module = layer, ended: threading.Event = ended) -> int:
+            model, count = Gated(layer), 0
+            while not ended.is_set() or count == 0:
+                assert len(sr.trace(model, x, differentiable=count % 2 == 0).calls["layer"]) == 1
+                count += 1
+            return count
+
+        def training(layer: nn.Module = layer, ended: threading.Event = ended) -> list[Tensor]:
+            try:
+                return train(layer)
+            finally:
+                ended.set()
+
+        beside, *_ = in_threads(training, *[trace_on] * 8)
+        equal(beside, alone)
+        assert is_itself(layer, x)
+
+
+def test_a_trace_that_fails_beside_another_leaves_the_other_and_the_layer_alone(untouched: None) -> None:
+    layer, x = nn.LSTM(I, H), torch.randn(T, B, I)
+    other_runs, failed = threading.Event(), threading.Event()
+
+    def in_the_other() -> None:
+        other_runs.set()
+        assert failed.wait(60)
+
+    def failing() -> tuple[type[BaseException], str]:
+        assert other_runs.wait(60)
+        try:
+            return error(lambda: sr.trace(Gated(layer, lambda: 1 / 0), x))
+        finally:
+            failed.set()
+
+    found, (kind, _) = in_threads(lambda: sr.trace(Gated(layer, in_the_other), x), failing)
+    assert kind is ZeroDivisionError
+    assert len(found.calls["layer"]) == 1
+    assert is_itself(layer, x)
+
+
+def test_what_goes_on_in_the_context_of_a_trace_that_has_ended_is_none_of_it(untouched: None) -> None:
+    layer, x = nn.LSTM(I, H), torch.randn(T, B, I)
+    contexts: list[Any] = []
+    found = sr.trace(Gated(layer, lambda: contexts.append(copy_context())), x)
+    later = sr.trace(Gated(nn.LSTM(I, H), lambda: contexts[0].run(layer, x)), x)
+    assert len(found.calls["layer"]) == len(later.calls["layer"]) == 1
+
+
+def test_what_a_model_hands_to_a_thread_is_traced_in_a_copy_of_its_context() -> None:
+    layer, x = nn.GRU(I, H), torch.randn(T, B, I)
+    for run, calls in ((lambda: copy_context().run, 2), (lambda: lambda layer, x: layer(x), 1)):
+        found = sr.trace(Gated(layer, lambda run=run: in_threads(partial(run(), layer, x))), x)
+        assert len(found.calls["layer"]) == calls
+
+
+def test_what_a_model_writes_and_shares_is_the_models_own() -> None:
+    class Busy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(I)
+            self.first = nn.GRU(I, I)
+            self.second = self.first
+            self.plain = [self.first]
+            self.call = lambda x: self.first(x)[0]
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen = self.norm(x.flatten(0, 1)).view(x.shape)
+            y = self.second(self.first(self.seen)[0])[0]
+            return self.call(self.plain[0](y)[0])
+
+    model, x = Busy(), torch.randn(T, B, I)
+    modules = []
+    model.first.register_forward_hook(lambda module, *_: modules.append(module))
+    before = model.norm.running_mean.clone()
+    found = sr.trace(model, x)
+    assert list(found) == ["first"]
+    assert len(found.calls["first"]) == 4
+    assert all(module is model.first for module in modules)
+    assert len(modules) == 4
+    assert not model.norm.running_mean.equal(before)
+    close(found.calls["first"][0].layer(0).h, model.first(model.seen)[0].detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, sr.LSTM])
+def test_a_compiled_function_may_trace(kind: Any) -> None:
+    torch.compiler.reset()
+    layer, x = kind(I, H), torch.randn(T, B, I)
+    layer.compile(backend="eager")
+    forget = torch.compile(lambda x: 1 - sr.trace(layer, x).layer(0).f, backend="eager")
+    for _ in range(2):
+        equal(forget(x), 1 - sr.trace(layer, x).layer(0).f)
+
+
+def test_traces_in_several_threads_leave_the_filters_of_warnings_alone() -> None:
+    before = list(warnings.filters)
+    layer, x = nn.LSTM(I, H), torch.randn(1, 1, I)
+    in_threads(*[lambda: [sr.trace(layer, x) for _ in range(30)]] * 8)
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize("how", ["torch.compile", "compile", "compile of the layer"])
+@pytest.mark.parametrize("kind", [nn.GRU, sr.GRU])
+def test_a_compiled_model_is_traced_and_goes_on_compiled(kind: Any, how: str) -> None:
+    torch.compiler.reset()
+    graphs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    model, x = Gated(kind(I, H)), torch.randn(T, B, I)
+    module: Any = torch.compile(model, backend=backend) if how == "torch.compile" else model
+    if how != "torch.compile":
+        (model if how == "compile" else model.layer).compile(backend=backend)
+    with torch.no_grad():
+        expected = module(x)
+        compiled = len(graphs)
+        for _ in range(10):  # more often than PyTorch would compile one function anew
+            (found,) = sr.trace(module, x).calls.values()
+            close(found[0].output, expected, rtol=1e-5, atol=1e-6)
+        module(x)
+        assert len(graphs) == compiled
+        module.train(not module.training)
+        module(torch.randn(T + 1, B, I))
+    assert len(graphs) > compiled or kind is nn.GRU  # which PyTorch does not compile
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
