@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from .cells import elman, elman_relu, gru, lstm
 from .recurrent import RecurrentLayer
 
+Init = TypeVar("Init", bound=Callable[..., None])
 _NOT_GIVEN = object()
+
+
+def _without_projection(init: Init) -> Init:
+    """Leave `proj_size` out of the signature that is shown: it is there to be refused in torch.nn's words."""
+    signature = inspect.signature(init)
+    shown = [p for p in signature.parameters.values() if p.name != "proj_size"]
+    init.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    return init
 
 
 class RNN(RecurrentLayer):
@@ -20,6 +31,7 @@ class RNN(RecurrentLayer):
     Source: Elman 1990, doi:10.1207/s15516709cog1402_1.
     """
 
+    @_without_projection
     def __init__(
         self,
         input_size: int,
@@ -109,6 +121,7 @@ class GRU(RecurrentLayer):
     The reset acts after the product, so b_hn is inside it: Cho et al. 2014, arXiv:1406.1078v1.
     """
 
+    @_without_projection
     def __init__(
         self,
         input_size: int,

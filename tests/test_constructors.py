@@ -1,6 +1,7 @@
 """Layers and cells are built, and refuse to be built, as torch.nn's are."""
 
 import inspect
+import pydoc
 import warnings
 from functools import partial
 
@@ -49,9 +50,9 @@ SIGNATURES = {
 @every_kind
 def test_signature_has_the_names_order_and_defaults_of_torch(kind):
     parameters = inspect.signature(getattr(sr, kind)).parameters.values()
-    refused = {"proj_size"} if kind in ("RNN", "GRU") else set()
-    shown = [p.name if p.default is p.empty else f"{p.name}={p.default}" for p in parameters if p.name not in refused]
+    shown = [p.name if p.default is p.empty else f"{p.name}={p.default}" for p in parameters]
     assert " ".join(shown) == SIGNATURES[kind]
+    assert "<object" not in pydoc.render_doc(getattr(sr, kind), renderer=pydoc.plaintext)
 
 
 POSITIONAL = [
