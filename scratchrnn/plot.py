@@ -32,7 +32,7 @@ from .diagram import lay_out
 from .equations import equations
 from .latex import latex_name
 from .linear import linear_forward
-from .record import Record
+from .record import Record, expect_record
 from .recurrent import RecurrentLayer
 from .summary import Saturation, saturable, saturation, span
 from .trace import run_by
@@ -143,7 +143,7 @@ def histograms(record: Record, names: Sequence[str] | None = None, ax: Axes | No
     Raises:
         TypeError, KeyError, ValueError: as `gates`.
     """
-    _expect_record(record)
+    expect_record(record)
     names = _names(record, names, saturable(record))
     ax = _axes(ax, 0.8 + 2.2 * len(names), 2.6)
     ax.set_title(record.cell.name, fontsize=10, pad=18, parse_math=False)
@@ -488,11 +488,6 @@ def _shown(token: Any) -> str:
 # ------------------------------------------------------------------------------------------------- arguments
 
 
-def _expect_record(record: Any) -> None:
-    if not isinstance(record, Record):
-        raise TypeError(f"record should be a Record, as trace(...).layer(k), got {type(record).__name__}")
-
-
 def _expect_index(name: str, index: int, size: int, what: str) -> None:
     if not 0 <= index < size:
         raise IndexError(f"{name} should be a {what} from 0 to {size - 1}, got {index}")
@@ -500,7 +495,7 @@ def _expect_index(name: str, index: int, size: int, what: str) -> None:
 
 def _steps(record: Record, sequence: int, tokens: Sequence[Any] | None) -> int:
     """How many steps the sequence has."""
-    _expect_record(record)
+    expect_record(record)
     lengths = record.valid().sum(0)
     _expect_index("sequence", sequence, len(lengths), "sequence")
     steps = int(lengths[sequence])

@@ -36,9 +36,9 @@ class Record:
     """[B], the steps of each sequence; None where all have T."""
     bias: bool = True
     """Whether the layer has biases."""
-    nodes: Nodes = field(default_factory=dict, repr=False)
+    nodes: Nodes = field(default_factory=dict)
     """Of a differentiable trace: what the tensors were made of, step by step, for `Trace.gradients`."""
-    join: Callable[[list[Tensor]], Tensor] = field(default=torch.stack, repr=False)
+    join: Callable[[list[Tensor]], Tensor] = torch.stack
 
     def __getattr__(self, name: str) -> Tensor:
         try:
@@ -56,6 +56,9 @@ class Record:
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)
 
+    def __repr__(self) -> str:
+        return f"{self.cell.name}, {_shown(self)}"
+
     def valid(self) -> Tensor:
         """[T, B]: whether the sequence has that step."""
         some = next(iter(self.tensors.values()))
@@ -71,6 +74,13 @@ class Trace:
     output: Any
     state: Any
     records: dict[tuple[int, bool], Record]
+
+    def __repr__(self) -> str:
+        some = next(iter(self.records.values()))
+        layers = len({k for k, _ in self.records})
+        stack = [f"{layers} layers"] if layers > 1 else []
+        stack += ["both directions"] if len(self.records) > layers else []
+        return ", ".join([some.cell.name, *stack, _shown(some)])
 
     def layer(self, k: int, reverse: bool = False) -> Record:
         """The record of layer k, forward or reverse direction.
@@ -171,6 +181,12 @@ class ModelTrace:
     def __iter__(self) -> Iterator[str]:
         return iter(self.calls)
 
+    def __repr__(self) -> str:
+        several = {name: f", {len(calls)} calls" if len(calls) > 1 else "" for name, calls in self.calls.items()}
+        return "\n".join(
+            f"{name}{several[name]}: {calls[0] if calls else 'not called'}" for name, calls in self.calls.items()
+        )
+
     def gradients(self, loss: Tensor) -> ModelTrace:
         """As `Trace.gradients`, of every layer: `gradients(loss)["lstm"].layer(0).h` is dL/dh_t."""
         found = iter(_gradients([call for calls in self.calls.values() for call in calls], loss))
@@ -206,6 +222,22 @@ class ModelTrace:
         write(path, page({name: self[name] for name, calls in self.calls.items() if calls}, tokens, sequence, title))
 
 
+def expect_record(given: Any, name: str = "record") -> None:
+    """Raise TypeError unless the argument of that name is a record."""
+    if not isinstance(given, Record):
+        raise TypeError(f"{name} should be a Record, as trace(...).layer(k), got {type(given).__name__}")
+
+
+def _shown(record: Record) -> str:
+    """Sizes and the first names: `T=61 B=1 H=64: i f g o h c ...`."""
+    widths = {name: t.shape[-1] for name, t in record.tensors.items()}
+    T, B, _ = next(iter(record.tensors.values())).shape
+    H, emitted = max(widths.values()), record.cell.states[0]
+    P = f" P={widths[emitted]}" if widths.get(emitted, H) < H else ""
+    names = [name for name in (*record.cell.gates, *record.cell.states) if name in widths]
+    return f"T={T} B={B} H={H}{P}: {' '.join(names)}{' ...' if len(names) < len(widths) else ''}"
+
+
 # ------------------------------------------------------------------------------------------------ gradients
 
 
@@ -236,13 +268,15 @@ def load_trace(path: str, cells: Iterable[Cell] = ()) -> Trace | ModelTrace:
 
     Args:
         path: the file.
-        cells: your own cells, if the traced layers had any: a file holds no functions, only their names and gates.
+        cells: your own cells, if the traced layers had any: a file holds no functions, only their names, gates and
+            states, and whether a cell was a built-in one. Such a one is never taken from here, nor one of yours from
+            the built-in ones.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it holds no trace, or one of a cell that is not among `cells`.
+        ValueError: it holds no trace, or one of a cell that is not among `cells`, or is as several of them.
     """
-    known = [*cells, *BUILT_IN.values()]
+    known = list(dict.fromkeys([*cells, *BUILT_IN.values()]))
     try:
         with torch.serialization.safe_globals([PackedSequence]):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -265,6 +299,7 @@ def _content(trace: Trace) -> dict[str, Any]:
             "layer": k,
             "reverse": reverse,
             "cell": _signature(record.cell),
+            "built_in": _is_built_in(record.cell),
             "lengths": record.lengths,
             "bias": record.bias,
         }
@@ -279,6 +314,10 @@ def _signature(cell: Cell) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     return cell.name, cell.pre_activations, cell.states
 
 
+def _is_built_in(cell: Cell) -> bool:
+    return cell == BUILT_IN.get(cell.name)
+
+
 def _detached(x: Any) -> Any:
     if isinstance(x, PackedSequence):
         return x._replace(data=x.data.detach())
@@ -288,14 +327,21 @@ def _detached(x: Any) -> Any:
 def _trace_of(content: dict[str, Any], known: Iterable[Cell]) -> Trace:
     records = {}
     for kept in content["records"]:
-        cell = next((cell for cell in known if _signature(cell) == kept["cell"]), None)
-        if cell is None:
-            name, pre_activations, states = kept["cell"]
-            whose = f"{name!r} of {', '.join(pre_activations)} and {', '.join(states)}"
-            raise ValueError(f"the trace is of a cell {whose}: give it, load_trace(path, cells=[...])")
-        record = Record(kept["tensors"], cell, kept["lengths"], kept["bias"])
-        records[kept["layer"], kept["reverse"]] = record
+        cell = _cell_of(kept["cell"], kept["built_in"], known)
+        records[kept["layer"], kept["reverse"]] = Record(kept["tensors"], cell, kept["lengths"], kept["bias"])
     return Trace(content["output"], content["state"], records)
+
+
+def _cell_of(signature: tuple[str, tuple[str, ...], tuple[str, ...]], built_in: bool, known: Iterable[Cell]) -> Cell:
+    alike = [cell for cell in known if _signature(cell) == signature]
+    found = [cell for cell in alike if _is_built_in(cell) == built_in]
+    if len(found) == 1:
+        return found[0]
+    name, pre_activations, states = signature
+    whose = f"the trace is of a cell {name!r} of {', '.join(pre_activations)} and {', '.join(states)}"
+    if found:
+        raise ValueError(f"{whose}, and {len(found)} of cells are so called: give the one it is of")
+    raise ValueError(f"{whose}{', not the built-in one' if alike else ''}: give it, load_trace(path, cells=[...])")
 
 
 def _suffix(k: int, reverse: bool) -> str:

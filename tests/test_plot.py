@@ -25,7 +25,7 @@ import scratchrnn as sr
 from scratchrnn import plot
 from scratchrnn.cells import BUILT_IN, elman, gru, lstm
 from scratchrnn.diagram import lay_out
-from scratchrnn.record import Record
+from scratchrnn.record import Record, Trace
 from scratchrnn.summary import gradient_norms, saturation, spectral_radius
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
@@ -495,6 +495,11 @@ REFUSED: dict[str, tuple[Callable[[Record], Any], type[Exception], str]] = {
         lambda r: plot.gates({"f": r.f}),  # type: ignore[arg-type]
         TypeError,
         "record should be a Record, as trace(...).layer(k), got dict",
+    ),
+    "a whole trace": (
+        lambda r: plot.unit(Trace(None, None, {(0, False): r}), 0),  # type: ignore[arg-type]
+        TypeError,
+        "record should be a Record, as trace(...).layer(k), got Trace",
     ),
     "record of histograms": (
         lambda r: plot.histograms(r.f),  # type: ignore[arg-type]

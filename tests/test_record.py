@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 import scratchrnn as sr
+from scratchrnn.cells import elman
 from scratchrnn.record import Trace
 
 I, H, LENGTHS = 3, 4, [2, 4, 1]  # noqa: E741 - input_size
@@ -47,6 +48,26 @@ def assert_same(loaded: Trace, traced: Trace) -> None:
             equal(loaded.records[key].lengths, record.lengths)
     equal(tensors((loaded.output, loaded.state)), [t.detach() for t in tensors((traced.output, traced.state))])
     assert type(loaded.output) is type(traced.output)
+
+
+def test_a_trace_is_shown_in_a_line_for_each_layer_and_no_numbers() -> None:
+    record = sr.trace(nn.LSTM(I, H), torch.randn(5, 2, I)).layer(0)
+    assert repr(record) == "LSTM, T=5 B=2 H=4: i f g o h c ..."
+    assert repr(sr.trace(nn.RNN(I, H), torch.randn(5, I))) == "RNN_TANH, T=5 B=1 H=4: h ..."
+    traced = sr.trace(nn.LSTM(I, H, 2, proj_size=2, bidirectional=True), packed(), differentiable=True)
+    assert repr(traced) == "LSTM, 2 layers, both directions, T=4 B=3 H=4 P=2: i f g o h c ..."
+    assert repr(traced.gradients(traced.output.data.sum())) == repr(traced)
+    assert repr(sr.trace(sr.RecurrentLayer(mgu, I, H), packed()).layer(0)) == "MGU, T=4 B=3 H=4: f n h ..."
+
+    model = nn.ModuleDict({"encoder": Two(), "spare": nn.GRU(I, H)})
+    model.forward = lambda x: model["encoder"](x, again=True)  # type: ignore[method-assign]
+    found = sr.trace(model, torch.randn(5, 2, I))
+    assert repr(found).splitlines() == [
+        "encoder.first: LSTM, T=5 B=2 H=4: i f g o h c ...",
+        "encoder.second, 2 calls: GRU, both directions, T=5 B=2 H=4: r z n h ...",
+        "spare: not called",
+    ]
+    assert str(found) == repr(found)
 
 
 @pytest.mark.parametrize("differentiable", [False, True])
@@ -83,6 +104,39 @@ def test_a_cell_of_the_users_own_is_found_among_those_given(tmp_path: Path) -> N
     sr.trace(sr.RecurrentLayer(other, I, H), torch.randn(5, 2, I)).save(path)
     assert error(lambda: sr.load_trace(path))[1].startswith("the trace is of a cell 'GRU' of n and h: give it")
     assert sr.load_trace(path, cells=[other]).layer(0).cell is other
+
+
+def test_a_cell_that_looks_like_a_built_in_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    def update(n: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], tuple[()]]:
+        return (torch.sin(n),), ()
+
+    mine, path, x = sr.Cell("RNN_TANH", ("n",), update), str(tmp_path / "t"), torch.randn(5, 2, I)
+    sr.trace(sr.RecurrentLayer(mine, I, H), x).save(path)
+    assert error(lambda: sr.load_trace(path)) == (
+        ValueError,
+        "the trace is of a cell 'RNN_TANH' of n and h, not the built-in one: give it, load_trace(path, cells=[...])",
+    )
+    assert sr.load_trace(path, cells=[mine]).layer(0).cell is mine
+    assert sr.load_trace(path, cells=[elman, mine]).layer(0).cell is mine
+    for layer in (nn.RNN(I, H), sr.RNN(I, H).compile_cell()):
+        sr.trace(layer, x).save(path)
+        for cells in ([], [mine], [mine, elman]):
+            assert sr.load_trace(path, cells=cells).layer(0).cell is elman
+
+
+def test_of_two_cells_that_a_file_cannot_tell_apart_none_is_guessed(tmp_path: Path) -> None:
+    path = str(tmp_path / "t")
+
+    def own(scale: float) -> sr.Cell:
+        return sr.Cell("OWN", ("n",), lambda n, h_prev: ((scale * n,), ()))
+
+    first, second = own(1.0), own(2.0)
+    sr.trace(sr.RecurrentLayer(second, I, H), torch.randn(5, 2, I)).save(path)
+    assert error(lambda: sr.load_trace(path, cells=[first, second])) == (
+        ValueError,
+        "the trace is of a cell 'OWN' of n and h, and 2 of cells are so called: give the one it is of",
+    )
+    assert sr.load_trace(path, cells=[second, second, mgu]).layer(0).cell is second
 
 
 class Touch:
