@@ -23,7 +23,7 @@ from .cell import Cell
 from .equations import Line, equations
 from .linear import halves
 from .record import Record, Trace
-from .summary import carried, dead, saturation, span, stuck, time_constants
+from .summary import dead, roads, saturation, span, stuck, time_constants
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
 _WORDS = {
@@ -153,24 +153,18 @@ def _layer(record: Record) -> dict[str, Any]:
         "dead": dead(record).nonzero().flatten().tolist(),
         "stuck": stuck(record).nonzero().flatten().tolist(),
     }
-    if (road := _road(record)) is not None:
-        state, tensors["(kept)"] = road
-        gate = _keeping_gate(record, *road)
-        found["road"] = {"state": state, "prev": f"{state}_prev", "kept": "(kept)", "gate": gate}
-        found["timeConstants"] = _base64(time_constants(record))
+    ways = []
+    for state, kept in roads(record).items():
+        tensors[key := f"(kept {state})"] = kept
+        way = {"state": state, "prev": f"{state}_prev", "kept": key, "gate": _keeping_gate(record, state, kept)}
+        ways.append(way | {"timeConstants": _base64(time_constants(record, state))})
+    found["roads"] = ways
     found["tensors"] = {key: {"units": t.shape[-1], "data": _base64(t)} for key, t in tensors.items()}
     return found
 
 
 def _units(tensors: Mapping[str, Tensor]) -> int:
     return max(t.shape[-1] for t in tensors.values())  # under a projection h has fewer
-
-
-def _road(record: Record) -> tuple[str, Tensor] | None:
-    try:
-        return carried(record)
-    except ValueError:  # an Elman cell's state has no road past the weights
-        return None
 
 
 def _spread(values: Tensor) -> list[float]:

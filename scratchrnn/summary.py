@@ -1,6 +1,7 @@
 """What a trace says in a few numbers: saturated gates, how long a unit remembers, dead and stuck units, gradients.
 
-Each function takes a `Record`, one layer and direction of a trace; steps behind the end of a sequence do not count.
+Each function takes a `Record`, one layer and direction of a trace, and raises TypeError for anything else; steps behind
+the end of a sequence do not count.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .record import Record
+from .record import Record, expect_record
 from .recurrent import RecurrentLayer
 from .trace import run_by
 
@@ -30,6 +31,7 @@ def saturation(record: Record) -> dict[str, Saturation]:
     "As good as" is within 5 % of its `span`: a tanh counts below -0.9 and above 0.9. What has no span, as relu, is left
     out.
     """
+    expect_record(record)
     found = {}
     for name in saturable(record):
         if (limits := span(record, name)) is not None:
@@ -42,6 +44,7 @@ def saturation(record: Record) -> dict[str, Saturation]:
 
 def saturable(record: Record) -> list[str]:
     """The gates on the record; for a cell whose tape holds none, the emitted state."""
+    expect_record(record)
     return [g for g in record.cell.gates if g in record.tensors] or [record.cell.states[0]]
 
 
@@ -52,6 +55,7 @@ def span(record: Record, name: str) -> tuple[float, float] | None:
     side or the other. None where it has no such limits, where the record's values leave them, as gradients do under
     the gate's name, and for other tensors.
     """
+    expect_record(record)
     cell = record.cell
     if name not in saturable(record):
         return None
@@ -72,51 +76,83 @@ def span(record: Record, name: str) -> tuple[float, float] | None:
     return (low, high) if low <= values.min() and values.max() <= high else None
 
 
-def carried(record: Record) -> tuple[str, Tensor]:
-    """The state that goes from step to step past the weights, and the share of it that each unit keeps, [T, B, H].
+def roads(record: Record) -> dict[str, Tensor]:
+    """The states that go from step to step past the weights, each with the share that every unit keeps, [T, B, H].
 
-        kept_t = ds_t / ds_{t-1}  past the weights
+        kept_t = ds_t / ds_{t-1}  past the weights, all else before the step as it was
 
-    `("c", f)` of an LSTM, its forget gate; `("h", z)` of a GRU, its update gate; of a cell of your own what its
-    `update` says, of the last state that has such a road.
+    `{"c": f}` of an LSTM, its forget gate; `{"h": z}` of a GRU, its update gate; of a cell of your own what its
+    `update` says. Empty of an Elman cell.
+    """
+    expect_record(record)
+    cell, valid = record.cell, record.valid().unsqueeze(-1)
+    found: dict[str, Tensor] = {}
+    with torch.inference_mode(False), torch.enable_grad():  # wherever it is called
+        pre = [record[f"{p}_pre" if p in cell.gates else p].detach().clone() for p in cell.pre_activations]
+        prev = [record[f"{s}_prev"].detach().clone().requires_grad_() for s in cell.states]
+        state, _ = cell.update(*pre, *prev)
+        for name, before, after in zip(cell.states, prev, state, strict=True):
+            if not after.requires_grad:
+                continue
+            (kept,) = torch.autograd.grad(after.sum(), before, retain_graph=True, allow_unused=True)
+            if kept is not None:
+                found[name] = kept * valid
+    return found
+
+
+def carried(record: Record, state: str | None = None) -> tuple[str, Tensor]:
+    """The state that remembers, and the share of it that each unit keeps at each step, [T, B, H]: one of `roads`.
+
+    `("c", f)` of an LSTM, `("h", z)` of a GRU.
+
+    Args:
+        record: a layer and direction of a trace.
+        state: which one; None where the cell has but one that goes on past the weights.
 
     Raises:
-        ValueError: no state has one, as in an Elman cell.
+        ValueError: no state goes on past the weights, as in an Elman cell; several do, and none is chosen; or `state`
+            does not, or is no state of the cell.
     """
-    cell = record.cell
-    for k, name in reversed([*enumerate(cell.states)]):
-        with torch.inference_mode(False), torch.enable_grad():  # wherever it is called
-            pre = [record[f"{p}_pre" if p in cell.gates else p].detach().clone() for p in cell.pre_activations]
-            prev = [record[f"{s}_prev"].detach().clone() for s in cell.states]
-            after = cell.update(*pre, *[s.requires_grad_() if j == k else s for j, s in enumerate(prev)])[0][k]
-            (kept,) = torch.autograd.grad(after.sum(), prev[k], allow_unused=True) if after.requires_grad else (None,)
-        if kept is not None:
-            return name, kept * record.valid().unsqueeze(-1)
-    raise ValueError(f"no state of cell {cell.name!r} reaches the next step but through its weights")
+    found, cell = roads(record), record.cell
+    if state is not None and state not in cell.states:
+        raise ValueError(f"state should be one of cell {cell.name!r}, {', '.join(cell.states)}, got {state!r}")
+    if not found:
+        raise ValueError(f"no state of cell {cell.name!r} reaches the next step but through its weights")
+    if state is None and len(found) > 1:
+        raise ValueError(
+            f"several states of cell {cell.name!r} reach the next step past its weights, {', '.join(found)}: "
+            f"choose one, as state={next(iter(found))!r}"
+        )
+    name = next(iter(found)) if state is None else state
+    if name not in found:
+        raise ValueError(
+            f"state {name!r} of cell {cell.name!r} reaches the next step but through its weights; "
+            f"those past them: {', '.join(found)}"
+        )
+    return name, found[name]
 
 
-def time_constants(record: Record) -> Tensor:
+def time_constants(record: Record, state: str | None = None) -> Tensor:
     """For how many steps each unit remembers, [H]: what it holds falls to 1 / e in so many.
 
         tau = -1 / ln(mean over steps and sequences of what is kept)
 
     For an LSTM that is its mean forget gate, for a GRU its mean update gate (Tallec & Ollivier 2018, arXiv:1804.11188).
-    Infinite where all is kept; 0 where nothing is.
-
-    Raises:
-        ValueError: as `carried`.
+    Infinite where all is kept; 0 where nothing is. Arguments and errors as of `carried`.
     """
-    kept = carried(record)[1][record.valid()].double().mean(0)
+    kept = carried(record, state)[1][record.valid()].double().mean(0)
     return (1 / kept.clamp(0, 1).log()).abs()
 
 
 def dead(record: Record, below: float = 1e-3) -> Tensor:
     """[H]: whether the unit's emitted state stays within `below` of 0 at all steps of all sequences."""
+    expect_record(record)
     return record[record.cell.states[0]][record.valid()].abs().amax(0) <= below
 
 
 def stuck(record: Record, within: float = 1e-3) -> Tensor:
     """[H]: whether the unit's emitted state keeps one value, to `within`, at all steps, and is not dead."""
+    expect_record(record)
     h = record[record.cell.states[0]][record.valid()]
     return (h.amax(0) - h.amin(0) <= within) & ~dead(record, within)
 
@@ -128,6 +164,7 @@ def gradient_norms(gradients: Record, name: str | None = None) -> Tensor:
         gradients: a record of `Trace.gradients`, not of the trace itself.
         name: default: the emitted state, h.
     """
+    expect_record(gradients, "gradients")
     return gradients[name or gradients.cell.states[0]].double().flatten(1).norm(dim=1)
 
 
@@ -141,6 +178,7 @@ def gate_shares(gradients: Record) -> dict[str, Tensor]:
     Args:
         gradients: a record of `Trace.gradients`.
     """
+    expect_record(gradients, "gradients")
     cell = gradients.cell
     names = {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
     squares = {g: gradient_norms(gradients, name).square() for g, name in names.items()}

@@ -81,10 +81,33 @@ def coupled_adjoint(
     return (df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)), (None, dc * f)
 
 
+class Stabilised(NamedTuple):
+    i: Tensor
+    f: Tensor
+    z: Tensor
+    o: Tensor
+
+
+def stabilised_update(
+    i: Tensor, f: Tensor, z: Tensor, o: Tensor, h_prev: Tensor, c_prev: Tensor, n_prev: Tensor, m_prev: Tensor
+) -> tuple[tuple[Tensor, ...], Stabilised]:
+    """sLSTM (Beck et al. 2024, arXiv:2405.04517), its gates as they are after the stabiliser m."""
+    m = torch.maximum(f + m_prev, i)
+    i = torch.exp(i - m)
+    f = torch.exp(f + m_prev - m)
+    z = torch.tanh(z)
+    o = torch.sigmoid(o)
+    c = f * c_prev + i * z
+    n = f * n_prev + i
+    h = o * c / n
+    return (h, c, n, m), Stabilised(i, f, z, o)
+
+
 mgu = sr.Cell("MGU", ("f", "n"), mgu_update, mgu_adjoint, split=("n",))
 mgu_walked = sr.Cell("MGU_WALKED", ("f", "n"), mgu_update, split=("n",))
 coupled = sr.Cell("COUPLED", ("f", "g", "o"), coupled_update, coupled_adjoint)
 pair = sr.Cell("PAIR", ("a", "u", "b"), pair_update, split=("a", "b"))
+slstm = sr.Cell("sLSTM", ("i", "f", "z", "o"), stabilised_update)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from running import close, states
-from table import ROWS, Row, mgu
+from table import ROWS, Row, mgu, slstm
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -302,14 +303,18 @@ def contributions(page: Any) -> list[tuple[str, float | None, float]]:
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "MGU", "PAIR"])
-def test_what_is_left_of_all_that_was_written_is_the_state(show: Show, name: str, reverse: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "state"), [("LSTM", "c"), ("GRU", "h"), ("MGU", "h"), ("PAIR", "h"), ("PAIR", "m"), ("PAIR", "k")]
+)
+def test_what_is_left_of_all_that_was_written_is_the_state(show: Show, name: str, state: str, reverse: bool) -> None:
     trace = traced(BY_NAME[name], bidirectional=True)
     record = trace.layer(0, reverse)
-    state, kept = carried(record)
+    _, kept = carried(record, state)
     t, u = 3, 2
     page = show(trace, list("abcdefg"))
     choose(page, f"layer 0{', reverse' if reverse else ''}", t, u)
+    if name == "PAIR":
+        page.get_by_label("state followed").select_option(state)
     rows = contributions(page)
     assert sum(left for *_, left in rows) == pytest.approx(record[state][t, 0, u].item(), rel=1e-4)
     step = 1 if reverse else -1
@@ -330,6 +335,42 @@ def test_what_is_left_of_all_that_was_written_is_the_state(show: Show, name: str
     assert percent == pytest.approx(100 * share.item(), abs=0.51)
     expected = [before, share * before, now - share * before, now]
     assert [was, *numbers] == pytest.approx([x.item() for x in expected], abs=0.00051, rel=0.06)
+
+
+def test_where_several_states_go_on_past_the_weights_the_page_says_which_it_follows(show: Show) -> None:
+    layer = sr.RecurrentLayer(slstm, I, H)
+    for p in layer.parameters():
+        nn.init.normal_(p, std=0.7)
+    record = (trace := sr.trace(layer, torch.randn(T, 1, I), halves=True)).layer(0)
+    page = show(trace)
+    choice = page.get_by_label("state followed")
+    assert choice.locator("option").all_inner_texts() == ["c", "n", "m"]
+    choice.focus()
+    for state in ("c", "n", "m"):
+        assert choice.input_value() == state
+        assert page.get_by_label(f"what is left in {state}").is_checked()
+        assert page.locator(".contributions tfoot th").inner_text() == f"sum = {state}"
+        assert page.inner_text("#said p").startswith(f"{state} was ")
+        t, u = chosen(page)
+        left = [amount for *_, amount in contributions(page)]
+        assert sum(left) == pytest.approx(record[state][t, 0, u].item(), rel=1e-4)
+        tau = time_constants(record, state)[u].item()
+        said = page.locator(".about li").first.inner_text()
+        number_said = "infinite:" if math.isinf(tau) else f"{tau:.1f} steps:"
+        assert said.startswith(f"time constant of {state} {number_said}")
+        sorts = page.get_by_label("units sorted by")
+        assert f"time constant of {state}, longest first" in sorts.locator("option").all_inner_texts()
+        assert walk(page)[0] == time_constants(record, state).argsort(descending=True, stable=True)[0]
+        choose(page, token=t, unit=u)
+        choice.focus()
+        page.keyboard.press("ArrowDown")
+    page.locator("summary").click()
+    assert "the one of c, n, m, which all go on" in page.locator("dt:text-is('state followed') + dd").inner_text()
+
+
+def test_where_one_state_goes_on_past_the_weights_there_is_nothing_to_choose(show: Show) -> None:
+    for name in ("LSTM", "GRU", "RNN"):
+        assert show(traced(BY_NAME[name])).get_by_label("state followed").count() == 0
 
 
 def test_a_share_near_all_has_a_decimal(show: Show) -> None:

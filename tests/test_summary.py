@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from running import close, error
-from table import coupled, mgu, pair
+from table import coupled, mgu, pair, slstm
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -58,6 +58,49 @@ def test_saturation_of_an_elman_cell_is_that_of_its_state_and_relu_has_no_bound(
     assert summary.saturation(record(nn.RNN(I, H, nonlinearity="relu"))[0]) == {}
 
 
+def stays_update(n: Tensor, h_prev: Tensor, k_prev: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[()]]:
+    k = 0.9 * k_prev + torch.tanh(n)
+    return (torch.tanh(k), k), ()
+
+
+stays = sr.Cell("STAYS", ("n",), stays_update)
+
+
+def test_where_several_states_go_on_past_the_weights_one_is_chosen() -> None:
+    found, there = record(sr.RecurrentLayer(slstm, I, H))
+    message = "several states of cell 'sLSTM' reach the next step past its weights, c, n, m: choose one, as state='c'"
+    for function in (summary.carried, summary.time_constants):
+        assert error(lambda function=function: function(found)) == (ValueError, message)
+    roads = summary.roads(found)
+    assert list(roads) == ["c", "n", "m"]
+    valid = found.valid().unsqueeze(-1)
+    expected = {"c": found.f * valid, "n": found.f * valid, "m": (found.f_pre + found.m_prev > found.i_pre) * valid}
+    for state, share in expected.items():
+        name, kept = summary.carried(found, state=state)
+        assert name == state
+        close(kept, share.double())
+        close(roads[state], kept)
+        mean = torch.cat([share.double()[steps, b] for b, steps in enumerate(there)]).mean(0)
+        close(summary.time_constants(found, state=state), (-1 / mean.log()).abs())
+    assert error(lambda: summary.carried(found, state="h")) == (
+        ValueError,
+        "state 'h' of cell 'sLSTM' reaches the next step but through its weights; those past them: c, n, m",
+    )
+    assert error(lambda: summary.time_constants(found, state="s")) == (
+        ValueError,
+        "state should be one of cell 'sLSTM', h, c, n, m, got 's'",
+    )
+
+
+def test_the_only_state_that_goes_on_past_the_weights_may_be_named() -> None:
+    found, _ = record(nn.LSTM(I, H))
+    close(summary.carried(found, state="c")[1], summary.carried(found)[1])
+    assert error(lambda: summary.carried(record(nn.RNN(I, H))[0], state="h")) == (
+        ValueError,
+        "no state of cell 'RNN_TANH' reaches the next step but through its weights",
+    )
+
+
 @pytest.mark.parametrize(
     ("layer", "state", "gate"),
     [
@@ -66,7 +109,7 @@ def test_saturation_of_an_elman_cell_is_that_of_its_state_and_relu_has_no_bound(
         (nn.GRU(I, H), "h", lambda r: r.z),
         (sr.RecurrentLayer(mgu, I, H), "h", lambda r: 1 - r.f),
         (sr.RecurrentLayer(coupled, I, H), "c", lambda r: r.f),
-        (sr.RecurrentLayer(pair, I, H), "k", lambda r: torch.full_like(r.k, 0.9)),
+        (sr.RecurrentLayer(stays, I, H), "k", lambda r: torch.full_like(r.k, 0.9)),
     ],
 )
 def test_what_is_carried_is_the_derivative_past_the_weights(layer: nn.Module, state: str, gate: object) -> None:
@@ -187,6 +230,31 @@ def test_gate_shares_are_zero_where_no_gradient_arrives() -> None:
     shares = summary.gate_shares(traced.gradients(traced.output[1].sum()).layer(0))
     assert not torch.stack([*shares.values()])[:, 2:].any()
     close(sum(shares.values())[:2], torch.ones(2, dtype=torch.float64))
+
+
+OF_A_RECORD = {
+    "record": [
+        summary.saturation,
+        summary.saturable,
+        lambda r: summary.span(r, "f"),
+        summary.roads,
+        summary.carried,
+        summary.time_constants,
+        summary.dead,
+        summary.stuck,
+    ],
+    "gradients": [summary.gradient_norms, summary.gate_shares],
+}
+
+
+@pytest.mark.parametrize(("name", "function"), [(n, f) for n, functions in OF_A_RECORD.items() for f in functions])
+def test_what_is_no_record_is_refused_in_the_same_words_everywhere(name: str, function: object) -> None:
+    x = torch.randn(T, B, I)
+    for given in (sr.trace(nn.LSTM(I, H), x), sr.trace(nn.Sequential(nn.LSTM(I, H)), x), x):
+        assert error(lambda given=given: function(given)) == (  # type: ignore[operator]
+            TypeError,
+            f"{name} should be a Record, as trace(...).layer(k), got {type(given).__name__}",
+        )
 
 
 def test_the_spectral_radius_of_a_rotation_is_its_scale() -> None:

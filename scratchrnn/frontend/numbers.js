@@ -16,7 +16,8 @@ function decode(data) {
       share.low = floats(share.low);
       share.high = floats(share.high);
     }
-    if (layer.road) layer.timeConstants = floats(layer.timeConstants);
+    for (const road of layer.roads) road.timeConstants = floats(road.timeConstants);
+    layer.road = layer.roads[0]; // undefined of an Elman cell; where there are several, the page lets one choose
   }
   return data;
 }
@@ -83,7 +84,7 @@ data.layers[0].lengths.reduce((first, length) => (STARTS.add(first), first + len
 function sortedUnits(layer, by) {
   const units = [...Array(layer.units).keys()];
   const saturated = (k) => Object.values(layer.saturation).reduce((sum, s) => sum + s.low[k] + s.high[k], 0);
-  const of = { time: (k) => layer.timeConstants[k], saturation: saturated }[by];
+  const of = { time: (k) => layer.road.timeConstants[k], saturation: saturated }[by];
   // Infinity minus Infinity is no number: equal ones keep their order.
   return of ? units.sort((a, b) => (of(a) === of(b) ? a - b : of(b) - of(a))) : units;
 }

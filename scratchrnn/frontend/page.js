@@ -123,12 +123,15 @@ function Contributions({ layer, token, unit, theme, choose }) {
   </table>`;
 }
 
+/** Which state is meant, where it could be another. */
+const ofState = ({ roads, road }) => (roads.length > 1 ? ` of ${road.state}` : "");
+
 function About({ layer, unit }) {
   const facts = Object.entries(layer.saturation).map(([gate, { range: [low, high], low: atLow, high: atHigh }]) =>
     `${gate} is near ${String(low).replace("-", "−")} in ${percent(atLow[unit])} of the steps, near ${high} in ${percent(atHigh[unit])}`);
-  const tau = layer.road && layer.timeConstants[unit];
+  const tau = layer.road?.timeConstants[unit];
   return html`<ul class="about">
-    ${layer.road && html`<li>time constant ${tau === Infinity ? "infinite: it keeps all that it held"
+    ${layer.road && html`<li>time constant${ofState(layer)} ${tau === Infinity ? "infinite: it keeps all that it held"
       : `${tau.toFixed(1)} steps: at its mean gate, about a third of what it held is left after so many`}</li>`}
     ${facts.map((fact) => html`<li>${fact}</li>`)}
     ${layer.dead.includes(unit) && html`<li><strong>dead</strong>: what it emits stays at 0</li>`}
@@ -206,9 +209,12 @@ const BENDS = { RNN_TANH: "tanh", RNN_RELU: "relu" }; // what an Elman cell's st
 const COLUMNS = [0, 1, 2, 3, 4, 3, 3]; // of maps, by how many there are
 
 /** The page's own words, for who reads one for the first time: those that occur for this layer. */
-const meanings = ({ road, saturation, quantities }) => [
+const meanings = ({ road, roads, saturation, quantities }) => [
   ["h", "what the unit emits, to the layer above and to all units at the next step"],
   ...(quantities.some((q) => q.name === "c") ? [["c", "what an LSTM's unit remembers; o decides how much of it is emitted as h"]] : []),
+  ...(roads.length > 1 ? [
+    ["state followed", `the one of ${roads.map((r) => r.state).join(", ")}, which all go on past the weights, that what is left and the time constants are told of`],
+  ] : []),
   ...(road ? [
     ["what is left", "of what a token wrote into the state, the part that all later tokens have kept"],
     ["time constant", "the number of steps in which what a unit holds falls to about a third"],
@@ -225,7 +231,10 @@ function Page() {
     return { layer: 0, token, unit: layer.road ? remembering(layer, token) : null, quantity: LEFT, sort: "time" };
   });
   const choose = (change) => set((before) => ({ ...before, ...change }));
-  const layer = data.layers[place.layer];
+  const layer = useMemo(() => {
+    const all = data.layers[place.layer];
+    return { ...all, road: all.roads.find((r) => r.state === place.state) ?? all.road };
+  }, [place.layer, place.state]);
   const token = place.token;
   const sort = place.sort === "time" && !layer.road ? "index" : place.sort;
   const order = useMemo(() => sortedUnits(layer, sort), [layer, sort]);
@@ -256,7 +265,7 @@ function Page() {
     document.addEventListener("keydown", onKeyDown);
     return () => document.removeEventListener("keydown", onKeyDown);
   });
-  const sorts = [["index", "number"], ...(layer.road ? [["time", "time constant, longest first"]] : []),
+  const sorts = [["index", "number"], ...(layer.road ? [["time", `time constant${ofState(layer)}, longest first`]] : []),
     ["saturation", "saturation, most first"]];
   const states = layer.quantities.filter((q) => !q.gate);
   const gates = layer.quantities.filter((q) => q.gate);
@@ -279,6 +288,8 @@ function Page() {
     <span class="choice"><label for="unit">unit</label> <input id="unit" type="number" min="0" max=${layer.units - 1} value=${unit}
       onChange=${(event) => choose({ unit: Math.max(0, Math.min(layer.units - 1, Math.round(+event.target.value) || 0)) })}/></span>
     <${Choice} id="sort" label="units sorted by" value=${sort} options=${sorts} onChange=${(by) => choose({ sort: by })}/>
+    ${layer.roads.length > 1 && html`<${Choice} id="state" label="state followed" value=${layer.road.state}
+      options=${layer.roads.map(({ state }) => [state, state])} onChange=${(state) => choose({ state })}/>`}
     <fieldset><legend>colour of the text</legend>
       ${[...names, ...(layer.road ? [LEFT] : [])].map((name) => html`<label class="chip" title=${layer.words[name]}>
         <input type="radio" name="quantity" value=${name} checked=${name === chosen} onChange=${() => choose({ quantity: name })}/>
