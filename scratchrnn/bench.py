@@ -160,7 +160,7 @@ def _check(module: Any, theirs: nn.RNNBase, x: Tensor) -> None:
     """Raise Unavailable if it differs from torch.nn; a cell of one's own, from autograd walking through its update."""
     report, other = _parity(module, theirs, x)
     if not report:
-        raise Unavailable(f"differs from {other}: {report.failed[0]}")
+        raise Unavailable(f"differs from {other}: {report.failed[0]}" if report.failed else report.verdict)
 
 
 def _parity(module: Any, theirs: nn.RNNBase, x: Tensor) -> tuple[Report, str]:

@@ -13,6 +13,7 @@ batch, for a weight's gradient): rounding errors of sums grow so, Higham & Mary 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
@@ -48,6 +49,9 @@ class Difference:
     reference: float
     note: str = ""
     """What is known beside the numbers: the gates in which it differs, or another shape or dtype."""
+    numbers: int = 1
+    finite: int = 1
+    """How many numbers the reference has, and how many of them are neither NaN nor infinite: those show something."""
 
     @property
     def agrees(self) -> bool:
@@ -74,12 +78,37 @@ class Difference:
 
 @dataclass(frozen=True)
 class Report:
-    """All tensors of one comparison. It is true when all agree; `print(report)` shows a line for each."""
+    """All tensors of one comparison. It is true when all agree; `print(report)` shows a line for each.
+
+    Where the reference has no finite number, as for a network of NaNs, there is nothing to compare, and it is false.
+    """
 
     differences: tuple[Difference, ...]
 
     def __bool__(self) -> bool:
-        return all(d.agrees for d in self.differences)
+        return self.finite > 0 and not self.failed
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers were compared."""
+        return sum(d.numbers for d in self.differences)
+
+    @property
+    def finite(self) -> int:
+        """How many of them are neither NaN nor infinite in the reference."""
+        return sum(d.finite for d in self.differences)
+
+    @property
+    def verdict(self) -> str:
+        """Whether all agree, how many tensors differ, or that there was nothing to compare."""
+        if self.failed:
+            said = f"{len(self.failed)} of {len(self.differences)} differ"
+        elif self.finite:
+            said = "all agree"
+        else:
+            return f"nothing to compare: none of the {self.numbers} numbers of the reference is finite"
+        partly = f", in the {self.finite} of {self.numbers} numbers that are finite in the reference"
+        return said + (partly if self.finite < self.numbers else "")
 
     @property
     def failed(self) -> tuple[Difference, ...]:
@@ -92,12 +121,27 @@ class Report:
         return max(self.differences, key=lambda d: d.share)
 
     def __str__(self) -> str:
-        verdict = "all agree" if self else f"{len(self.failed)} of {len(self.differences)} differ"
-        return "\n".join([*map(str, self.differences), verdict])
+        return "\n".join([*map(str, self.differences), self.verdict])
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: `agrees`, and for each tensor the fields of `Difference`."""
-        return {"agrees": bool(self), "tensors": [asdict(d) | {"agrees": d.agrees} for d in self.differences]}
+        """For JSON: `agrees`, `verdict`, and for each tensor the fields of `Difference`, as `for_json` gives them."""
+        tensors = [for_json(asdict(d)) | {"agrees": d.agrees} for d in self.differences]
+        return {"agrees": bool(self), "verdict": self.verdict, "tensors": tensors}
+
+
+def for_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, with None for each number that JSON has no word for; `not_finite` says where: `{"ours": "nan"}`."""
+    lost: dict[str, str] = {}
+
+    def known(value: Any, place: str) -> Any:
+        if isinstance(value, list):
+            return [known(each, f"{place}[{k}]") for k, each in enumerate(value)]
+        if isinstance(value, float) and not math.isfinite(value):
+            lost[place] = str(value)
+            return None
+        return value
+
+    return {name: known(value, name) for name, value in fields.items()} | {"not_finite": lost}
 
 
 def compare(
@@ -230,12 +274,13 @@ def _cast(x: Any, dtype: torch.dtype) -> Any:
 def _difference(
     name: str, ours: Tensor, theirs: Tensor, exact: Tensor, unmeasured: float, gates: tuple[str, ...]
 ) -> Difference:
+    counts = exact.numel(), int(exact.isfinite().sum())
     if ours.shape != exact.shape or ours.dtype != theirs.dtype:
         note = f"{ours.dtype} {list(ours.shape)}, expected {theirs.dtype} {list(theirs.shape)}"
         nan = float("nan")
-        return Difference(name, float("inf"), 0.0, 0.0, (), nan, nan, nan, note)
+        return Difference(name, float("inf"), 0.0, 0.0, (), nan, nan, nan, note, *counts)
     if not exact.numel():
-        return Difference(name, 0.0, 0.0, tolerance(0.0, theirs.dtype), (), 0.0, 0.0, 0.0)
+        return Difference(name, 0.0, 0.0, tolerance(0.0, theirs.dtype), (), 0.0, 0.0, 0.0, "", *counts)
     # Below `floor` the dtype has fewer digits than eps says, and numbers may be flushed to zero.
     floor = torch.finfo(theirs.dtype).tiny / torch.finfo(theirs.dtype).eps
     scale = max(exact.abs().nan_to_num(nan=0.0, posinf=0.0).max().item(), floor)
@@ -247,7 +292,7 @@ def _difference(
     index = tuple(int(k) for k in torch.unravel_index(deviation.argmax(), deviation.shape))
     there = ours[index].item(), theirs[index].item(), exact[index].item()
     note = _differing_gates(deviation, bound, gates) if error > bound else ""
-    return Difference(name, error, torch_error, bound, index, *there, note=note)
+    return Difference(name, error, torch_error, bound, index, *there, note, *counts)
 
 
 def _longest_sum(module: nn.Module, input: Tensor | PackedSequence) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from .convert import from_torch
-from .parity import Report, compare
+from .parity import Report, compare, for_json
 from .text import Characters
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16)
@@ -38,6 +38,17 @@ class Case:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
             return compare(from_torch(module), module, input, self._state(generator))
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the weights leaves little to compare: numbers that are not finite, or zeros alone."""
+        weights = {name: p.detach() for name, p in self.module.named_parameters()}
+        if not any(w.any() for w in weights.values()):
+            return ["all weights are 0, as in no trained network"]
+        lost = {name: int((~w.isfinite()).sum()) for name, w in weights.items()}
+        odd = [f"{name} ({n} of {weights[name].numel()} numbers)" for name, n in lost.items() if n]
+        more = f" and {len(odd) - 3} more" if len(odd) > 3 else ""
+        return [f"weights that are not finite: {', '.join(odd[:3])}{more}"] if odd else []
 
     def _input(self, characters: Characters, generator: torch.Generator) -> Tensor | PackedSequence:
         steps = 1 if self.layout == "step" else self.length
@@ -142,7 +153,7 @@ class Training:
         return next((k for k, gap in enumerate(self.gaps) if not gap < 10.0**-self.digits), None)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"title": self.title, "ours": self.ours, "torch": self.theirs, "parted": self.parted}
+        return for_json({"title": self.title, "ours": self.ours, "torch": self.theirs, "parted": self.parted})
 
 
 def train(kind: type[nn.Module], characters: Characters, steps: int = 100) -> Training:

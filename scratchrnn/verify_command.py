@@ -124,8 +124,7 @@ class _Progress:
         self.bar.advance(self.task)
 
 
-def _verdict(agrees: bool) -> str:
-    return "[green]ok[/]     " if agrees else "[red]DIFFERS[/]"
+_OK, _DIFFERS, _NOTHING = "[green]ok[/]     ", "[red]DIFFERS[/]", "[red]NOTHING[/]"
 
 
 def _case_lines(case: verify.Case, report: Report, width: int) -> list[str]:
@@ -134,8 +133,12 @@ def _case_lines(case: verify.Case, report: Report, width: int) -> list[str]:
     d, dtype, space = report.worst, str(case.dtype).removeprefix("torch."), _title_width(width)
     title = case.title if len(case.title) <= space else f"{case.title[: space - 1]}…"
     errors = f" {d.error:9.1e} {d.torch_error:9.1e}" if width >= _FULL else ""
-    line = f"{_verdict(bool(report))} {escape(f'{title:{space}}')} {dtype:8} {d.name:22}{errors} {d.share:8.2f}"
-    return [line, *(f"        {escape(str(failed))}" for failed in report.failed)]
+    verdict = _OK if report else _DIFFERS if report.failed else _NOTHING
+    line = f"{verdict} {escape(f'{title:{space}}')} {dtype:8} {d.name:22}{errors} {d.share:8.2f}"
+    below = [*case.notes, *map(str, report.failed)]
+    if report.finite < report.numbers:
+        below.append(report.verdict)
+    return [line, *(f"        {escape(text)}" for text in below)]
 
 
 def _training_lines(training: verify.Training) -> list[str]:
@@ -148,7 +151,7 @@ def _training_lines(training: verify.Training) -> list[str]:
     parted = training.parted
     where = f"agree to {max(training.gaps):.1e}" if parted is None else f"part at step {parted + 1}"
     return [
-        f"{_verdict(parted is None)} training {training.title}, {steps} steps of SGD: the losses {where}",
+        f"{_OK if parted is None else _DIFFERS} training {training.title}, {steps} steps of SGD: the losses {where}",
         f"        step     {' '.join(f'{k + 1:<{digits + 2}}' for k in shown)}",
         f"        ours     {curve(training.ours)}",
         f"        torch.nn {curve(training.theirs)}",
@@ -158,18 +161,22 @@ def _training_lines(training: verify.Training) -> list[str]:
 def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.Training]) -> str:
     from rich.markup import escape
 
-    failed = [case.title for case, report in reports if not report]
+    failed = [case.title for case, report in reports if report.failed]
+    nothing = [case.title for case, report in reports if not report and not report.failed]
     parted = [t.title for t in trainings if t.parted is not None]
-    tensors = sum(len(report.differences) for _, report in reports)
+    tensors = sum(d.finite > 0 for _, report in reports for d in report.differences)
     case, report = max(reports, key=lambda pair: pair[1].worst.share)
     trained = f", and {len(trainings)} models train to the same losses" if trainings else ""
-    if not failed and not parted:
+    if not failed and not parted and not nothing:
         near = f"the nearest to its bound, {report.worst.name} of {case.title}, at {report.worst.share:.2f} of it"
         done = f"{_count(tensors, 'tensor')} in {_count(len(reports), 'comparison')}{trained}"
         return f"[green]all agree[/]: {done}; {escape(near)}"
-    differing = "; ".join([*failed, *(f"training {title}" for title in parted)])
-    count = len(failed) + len(parted)
-    return f"[red]{count} of {len(reports) + len(trainings)} differ[/]: {escape(differing)}"
+    differing = [*failed, *(f"training {title}" for title in parted)]
+    total = len(reports) + len(trainings)
+    said = [f"[red]{len(differing)} of {total} differ[/]: {escape('; '.join(differing))}"] if differing else []
+    if nothing:
+        said.append(f"[red]nothing to compare[/] in {len(nothing)} of {total}: {escape('; '.join(nothing))}")
+    return "\n".join(said)
 
 
 def _write_json(
@@ -184,7 +191,10 @@ def _write_json(
         "text": source,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "cases": [{"title": c.title, "dtype": str(c.dtype), "layout": c.layout} | r.to_dict() for c, r in reports],
+        "cases": [
+            {"title": c.title, "dtype": str(c.dtype), "layout": c.layout, "notes": c.notes} | r.to_dict()
+            for c, r in reports
+        ],
         "trainings": [t.to_dict() for t in trainings],
     }
     with open(path, "w", encoding="utf-8") as file:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -104,6 +105,73 @@ def test_checkpoint_is_verified_with_its_weights(tmp_path: Path, capsys: pytest.
     out = capsys.readouterr().out
     assert "ok      gru: GRU(6, 7, num_layers=2, " in out
     assert "ok      cell: RNNCell(3, 4)" in out
+
+
+def strict(path: Path) -> Any:
+    """JSON as parsers read it that know no NaN."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def checkpoint(path: Path, *fills: tuple[str, Any, float]) -> Path:
+    """A GRU of two layers, some of its numbers replaced."""
+    weights = nn.GRU(3, 4, 2).state_dict()
+    for name, index, value in fills:
+        weights[name][index] = value
+    torch.save(weights, path)
+    return path
+
+
+def test_of_a_network_of_nans_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    every = [(name, ..., float("nan")) for name in nn.GRU(3, 4, 2).state_dict()]
+    path, out = checkpoint(tmp_path / "nan.pt", *every), tmp_path / "out.json"
+    assert cli.main(["verify", "--checkpoint", str(path), "--json", str(out)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("NOTHING GRU: GRU(3, 4, num_layers=2) ")
+    note = (
+        "weights that are not finite: weight_ih_l0 (36 of 36 numbers), weight_hh_l0 (48 of 48 numbers), "
+        "bias_ih_l0 (12 of 12 numbers) and 5 more"
+    )
+    assert lines[3].strip() == note
+    assert lines[-2].strip().startswith("nothing to compare: none of the ")
+    assert lines[-1] == "nothing to compare in 1 of 1: GRU: GRU(3, 4, num_layers=2)"
+    content = strict(out)
+    assert content["agrees"] is False
+    (case,) = content["cases"]
+    assert case["verdict"].startswith("nothing to compare: ")
+    assert case["notes"] == [note]
+    output = case["tensors"][0]
+    assert output["ours"] is None
+    assert output["not_finite"] == {"ours": "nan", "theirs": "nan", "reference": "nan"}
+
+
+@pytest.mark.parametrize(
+    ("fills", "note"),
+    [
+        ([("weight_ih_l1", (0, 0), float("nan"))], "weights that are not finite: weight_ih_l1 (1 of 48 numbers)"),
+        ([("weight_hh_l0", (0, 0), float("-inf"))], "weights that are not finite: weight_hh_l0 (1 of 48 numbers)"),
+        ([(name, ..., 0.0) for name in nn.GRU(3, 4, 2).state_dict()], "all weights are 0, as in no trained network"),
+    ],
+)
+def test_weights_that_show_little_are_said(
+    fills: list[tuple[str, Any, float]], note: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = checkpoint(tmp_path / "c.pt", *fills), tmp_path / "out.json"
+    assert cli.main(["verify", "--checkpoint", str(path), "--json", str(out)]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[3] == note
+    assert any(line.startswith("all agree, in the ") for line in lines) == ("finite" in note)
+    assert lines[-1].startswith("all agree: ")
+    assert strict(out)["cases"][0]["notes"] == [note]
+
+
+def test_losses_that_are_no_numbers_are_null_in_json() -> None:
+    content = verify.Training("GRU", [1.0, float("nan")], [1.0, 2.0]).to_dict()
+    assert content["ours"] == [1.0, None]
+    assert content["not_finite"] == {"ours[1]": "nan"}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn.parity import Difference, Report, compare, tolerance
+from scratchrnn.parity import Difference, Report, compare, for_json, tolerance
 
 
 class Scaled(nn.Module):
@@ -305,6 +305,51 @@ def test_a_nan_in_the_input_is_a_nan_in_both() -> None:
     x[2, 1] = float("nan")
     report = compare(sr.from_torch(theirs), theirs, x)
     assert report, str(report)
+
+
+def test_where_no_number_is_finite_there_is_nothing_to_compare() -> None:
+    theirs = nn.GRU(3, 4)
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.fill_(float("nan"))
+    report = compare(sr.from_torch(theirs), theirs, torch.randn(5, 2, 3))
+    assert not report
+    assert report.failed == ()
+    assert report.verdict == str(report).splitlines()[-1]
+    assert report.verdict == "nothing to compare: none of the 186 numbers of the reference is finite"
+    assert not Report(())
+
+
+def test_of_numbers_that_are_partly_finite_it_is_said_how_many() -> None:
+    theirs = nn.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    x[2, 1] = float("nan")
+    report = compare(sr.from_torch(theirs), theirs, x)
+    finite = 5 * 4 + 2 * 4 + 4 + 5 * 3  # of output the whole first sequence and two steps, of h_n and dinput the first
+    assert report.verdict == f"all agree, in the {finite} of 186 numbers that are finite in the reference"
+    output, dweight = report.differences[0], report.differences[-1]
+    assert (output.finite, output.numbers) == (28, 40)
+    assert (dweight.finite, dweight.numbers) == (0, 12)
+    wrong = compare(Scaled(sr.from_torch(theirs), 1.01), theirs, x)
+    assert wrong.verdict.startswith("2 of 7 differ, in the ")
+
+
+def test_numbers_that_are_not_finite_are_null_in_json_and_named() -> None:
+    theirs = nn.GRU(3, 4)
+    x = torch.randn(5, 2, 3)
+    report = compare(Scaled(sr.from_torch(theirs), float("nan")), theirs, x)
+    content = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert content["verdict"] == report.verdict
+    output, last = content["tensors"][:2]
+    assert output["error"] is output["ours"] is None
+    assert output["not_finite"] == {"error": "inf", "ours": "nan"}
+    assert output["theirs"] == report.differences[0].theirs
+    assert last["not_finite"] == {}
+    assert for_json({"loss": [1.0, float("-inf")], "step": 2}) == {
+        "loss": [1.0, None],
+        "step": 2,
+        "not_finite": {"loss[1]": "-inf"},
+    }
 
 
 def test_states_are_named_as_the_cell_names_them() -> None:
