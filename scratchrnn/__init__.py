@@ -1,5 +1,6 @@
 """Hand-written Elman, LSTM and GRU cells in raw PyTorch tensors, checked against torch.nn."""
 
+from . import interruption as interruption  # first: the others import torch, which takes seconds
 from .cell import Cell
 from .convert import from_torch, to_torch
 from .layers import GRU, LSTM, RNN

@@ -6,6 +6,7 @@ import argparse
 import json
 import statistics
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from . import bench
 from .bench import Change, Result
 from .cases import KINDS, load_suite, suites
+from .files import check_writable, replacing, write_json
 from .implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
 
 _USUAL = (OURS, "cell loop")
@@ -56,6 +58,8 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if options.compare:
         before, after = options.compare
         return _compare(before, after, console)
+    if options.plot:
+        _check_plot(options.plot)
     if options.show:
         _show(_read(options.show), options, console)
         return 0
@@ -87,6 +91,8 @@ def run(options: argparse.Namespace, console: Any) -> int:
                     unchecked=[_NAME] if options.unchecked else [],
                 )
             except KeyboardInterrupt:
+                if not results:
+                    raise
                 interrupted = True
                 break
             progress.advance(task)
@@ -110,8 +116,15 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"--against should be one of {', '.join(KINDS)}, got {options.against!r}")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: this torch finds no CUDA device")
-    if options.plot:
-        _plotting()
+    if options.json:
+        check_writable(options.json)
+
+
+def _check_plot(path: str) -> None:
+    endings = _plotting().endings()
+    if Path(path).suffix.removeprefix(".") not in endings:
+        raise ValueError(f"--plot should end in .{', .'.join(endings)}, got {path!r}")
+    check_writable(path)
 
 
 def _implementations(options: argparse.Namespace) -> dict[str, Any]:
@@ -140,9 +153,7 @@ def _write(options: argparse.Namespace, threads: int, results: Iterable[Result])
         "rounds": options.rounds,
         "results": [bench.to_dict(r) for r in results],
     }
-    with open(options.json, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
+    write_json(options.json, content)
 
 
 def _read(path: str) -> list[Result]:
@@ -185,7 +196,8 @@ def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) 
         more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
         console.print(f"skipped: {reason} ({titles[0]}{more})", markup=False)
     if options.plot:
-        _plotting().figure(results).savefig(options.plot, dpi=150)
+        with replacing(options.plot) as unfinished:
+            _plotting().figure(results).savefig(unfinished, dpi=150)
 
 
 _HEADINGS = ("ms", "spread", "ratio", "GFLOP/s", "of GEMMs", "peak MiB")

@@ -16,6 +16,11 @@ from .plot import COLOURS
 _MARKERS = "osD^vPX*"
 
 
+def endings() -> list[str]:
+    """Of the files that a figure can be saved as."""
+    return sorted(Figure().canvas.get_supported_filetypes())
+
+
 def figure(results: Sequence[Result]) -> Figure:
     """Above, for each cell, ratio against FLOP of a call; below, time against T, B or H where a suite varies them."""
     timed = [r for r in results if r.times]

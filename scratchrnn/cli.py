@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, bench_command, explain_command, explore_command, verify_command
+from . import __version__, bench_command, explain_command, explore_command, interruption, verify_command
 
 _COMMANDS: dict[str, Any] = {
     "verify": verify_command,
@@ -20,12 +20,22 @@ _COMMANDS: dict[str, Any] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: see its help."""
+    try:
+        interruption.raise_interrupts()
+        return _main(sys.argv[1:] if arguments is None else list(arguments))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    finally:
+        interruption.end_at_once()
+
+
+def _main(arguments: list[str]) -> int:
     parser = _parser()
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if not given:
+    if not arguments:
         parser.print_help(sys.stderr)
         return 2
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     try:
         from rich.console import Console
     except ModuleNotFoundError:
@@ -39,9 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"scratchrnn {options.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
     except Exception:  # 1 means that something differs, and nothing else
         traceback.print_exc()
         return 3

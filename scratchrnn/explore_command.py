@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import explore
 from .explore import Reading
+from .files import check_writable, replacing
 from .page import page, write
 from .text import read_text
 
@@ -51,25 +50,12 @@ def run(options: argparse.Namespace, console: Any) -> int:
     """Run the subcommand and return its exit status."""
     _check(options)
     text = None if options.text is None else read_text(options.text, at_least=1)
-    with _writable(options.output):
-        _write(options, text, console)
+    check_writable(options.output)
+    _write(options, text, console)
     path = Path(options.output).resolve()
     size = path.stat().st_size / 2**20
     console.print(f"{options.output}, {size:.1f} MiB: open it in a browser, {path.as_uri()}", markup=False)
     return 0
-
-
-@contextmanager
-def _writable(path: str) -> Iterator[None]:
-    """A file that cannot be written is said now, not after the work; if that fails, no new and empty one stays."""
-    there = Path(path).exists()
-    open(path, "a").close()
-    try:
-        yield
-    except BaseException:
-        if not there:
-            Path(path).unlink()
-        raise
 
 
 def _write(options: argparse.Namespace, text: str | None, console: Any) -> None:
@@ -80,7 +66,9 @@ def _write(options: argparse.Namespace, text: str | None, console: Any) -> None:
     for note in reading.notes:
         console.print(note, markup=False)
     title = f"{reading.name}, over {len(reading.tokens)} tokens"
-    write(options.output, page({"": reading.trace()}, reading.tokens, sequence=None, title=title, notes=reading.notes))
+    text = page({"": reading.trace()}, reading.tokens, sequence=None, title=title, notes=reading.notes)
+    with replacing(options.output) as unfinished:
+        write(unfinished, text)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -83,7 +83,7 @@ def page(
         style=_file("page.css"),
         libraries="\n".join(_file("vendor", name) for name in _LIBRARIES),
         code="\n".join(_file(name) for name in ("numbers.js", "page.js")),
-        data=json.dumps(data).replace("<", "\\u003c"),  # no token can end the script element
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no token can end the script element
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 
 from . import verify
 from .checkpoint import load_recurrent
+from .files import check_writable, write_json
 from .parity import Report
 from .text import Characters, read_text
 
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     else:
         cases, kinds = list(verify.cases(options.quick)), (nn.RNN, nn.LSTM, nn.GRU)
     if options.json:
-        open(options.json, "a").close()  # a file that cannot be written is said now, not after the work
+        check_writable(options.json)
     source = options.text or "Python's help texts"
     console.print(
         f"{_count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     agree = all(report for _, report in reports) and all(t.parted is None for t in trainings)
     console.print(_summary(reports, trainings))
     if options.json:
-        _write_json(options.json, agree, source, reports, trainings)
+        write_json(options.json, _content(agree, source, reports, trainings))
     return 0 if agree else 1
 
 
@@ -179,14 +179,10 @@ def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.T
     return "\n".join(said)
 
 
-def _write_json(
-    path: str,
-    agree: bool,
-    source: str,
-    reports: list[tuple[verify.Case, Report]],
-    trainings: list[verify.Training],
-) -> None:
-    content = {
+def _content(
+    agree: bool, source: str, reports: list[tuple[verify.Case, Report]], trainings: list[verify.Training]
+) -> dict[str, Any]:
+    return {
         "agrees": agree,
         "text": source,
         "torch": torch.__version__,
@@ -197,6 +193,3 @@ def _write_json(
         ],
         "trainings": [t.to_dict() for t in trainings],
     }
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")

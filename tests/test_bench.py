@@ -554,3 +554,23 @@ def test_the_picture_needs_matplotlib(few: None, run: Run, monkeypatch: pytest.M
     assert status == 2
     assert "--plot needs matplotlib: pip install 'scratchrnn[plot]'" in shown
     assert not os.path.exists("p.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "no/r.json"], "[Errno 2] No such file or directory: 'no/r.json'"),
+        (["--plot", "no/p.png"], "[Errno 2] No such file or directory: 'no/p.png'"),
+        (["--plot", "p.txt"], "--plot should end in ."),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_said_before_the_work(
+    arguments: list[str], message: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bench, "measure", None)
+    status, shown = run(*arguments)
+    assert status == 2
+    assert shown.startswith(f"scratchrnn bench: {message}")
+    assert os.listdir() == []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +242,63 @@ def test_what_is_no_difference_has_an_exit_status_of_its_own(
     stop(ZeroDivisionError("by zero"))
     assert cli.main(["verify"]) == 3
     assert "ZeroDivisionError: by zero" in capsys.readouterr().err
+
+
+def interrupted(start: str, moment: str, arguments: list[str], tmp_path: Path) -> tuple[int, list[str], list[str]]:
+    """Send SIGINT as soon as `moment` is seen, the import of a module or a line of output; status and both outputs."""
+    script = tmp_path / "bin" / "scratchrnn"  # as pip writes it
+    script.parent.mkdir()
+    script.write_text("import sys\nfrom scratchrnn.cli import main\nsys.exit(main())\n")
+    started = ["-m", "scratchrnn"] if start == "module" else [str(script)]
+    command = [sys.executable, "-u", "-X", "importtime", *started, *arguments]
+    path = os.pathsep.join([str(Path(sr.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    with (tmp_path / "out").open("wb") as out, (tmp_path / "err").open("wb") as err:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=err, env=os.environ | {"PYTHONPATH": path})
+    try:
+        while not any(re.search(moment, (tmp_path / name).read_text()) for name in ("out", "err")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        status = process.wait(timeout=600)
+    finally:
+        process.kill()
+    lines = (tmp_path / "err").read_text().splitlines()
+    return status, (tmp_path / "out").read_text().splitlines(), [x for x in lines if not x.startswith("import time:")]
+
+
+@pytest.mark.parametrize(
+    ("start", "module"),
+    [
+        ("module", "scratchrnn.interruption"),
+        ("module", "torch.nn"),
+        ("module", "scratchrnn.one_step"),
+        ("script", "torch.types"),
+    ],
+)
+def test_an_interrupted_start_is_one_line(start: str, module: str, tmp_path: Path) -> None:
+    moment = rf"\| +{re.escape(module)}\n"
+    assert interrupted(start, moment, ["explain", "lstm"], tmp_path) == (130, [], ["interrupted"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "moment", "there"),
+    [
+        (["verify", "--json", "file"], r"\| +scratchrnn\.cli\n", False),
+        (["verify", "--json", "file"], "ok ", False),
+        (["verify", "--json", "file"], "ok ", True),
+        (["bench", "--json", "file", "--threads", "1"], "1 thread", False),
+        (["explore", "-o", "file"], "training", True),
+    ],
+)
+def test_an_interrupted_command_is_one_line_and_leaves_files_as_they_were(
+    arguments: list[str], moment: str, there: bool, tmp_path: Path
+) -> None:
+    if there:
+        (tmp_path / "file").write_text("older")
+    status, _, err = interrupted("module", moment, arguments, tmp_path)
+    assert (status, err) == (130, ["interrupted"])
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "out", "err"} | ({"file"} if there else set())
+    assert not there or (tmp_path / "file").read_text() == "older"
 
 
 def test_a_closed_pipe_is_no_difference() -> None:
