@@ -160,8 +160,13 @@ def _read(path: str) -> list[Result]:
     with open(path, encoding="utf-8") as file:
         try:
             return [bench.from_dict(row) for row in json.load(file)["results"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is no file that --json has written: {error!r}") from None
+        except UnicodeDecodeError:
+            reason = "it is no text"
+        except json.JSONDecodeError as error:
+            reason = f"it is no JSON, or cut off: {error}"
+        except (KeyError, TypeError, AttributeError):
+            reason = "it is JSON of something else"
+    raise ValueError(f"{path} is no file that --json has written: {reason}; write one by scratchrnn bench --json FILE")
 
 
 # ------------------------------------------------------------------------------------------------------- show

@@ -68,7 +68,12 @@ def load_suite(name: str, full: bool = False) -> tuple[list[Case], int]:
     path = suites().get(name, Path(name))
     if not path.is_file():
         raise ValueError(f"suite should be one of {', '.join(suites())} or the path of a table, got {name!r}")
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    wanted = "group,cell,works,layers,T,B,I,H with cell one of " + ", ".join(KINDS)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"suite {name!r} should be a table as text, with the columns {wanted}") from None
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     cases = []
     for row in csv.DictReader(lines):
         try:
@@ -77,7 +82,6 @@ def load_suite(name: str, full: bool = False) -> tuple[list[Case], int]:
             if row["cell"] not in KINDS or min(sizes) < 1 or not works or not {*works} <= {"inference", "training"}:
                 raise ValueError
         except (KeyError, ValueError, TypeError, AttributeError):
-            wanted = "group,cell,works,layers,T,B,I,H with cell one of " + ", ".join(KINDS)
             raise ValueError(f"suite {name!r} should have the columns {wanted}; got {row}") from None
         cases += [Case(row["group"], row["cell"], w == "training", *sizes) for w in works]
     kept = [case for case in cases if full or case.work.flops <= _TOO_MUCH]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ _CELLS: dict[int, type[nn.RNNCellBase]] = {1: nn.RNNCell, 3: nn.GRUCell, 4: nn.L
 RECURRENT_WEIGHT = re.compile(
     r"^(?P<prefix>.*?)(?P<name>(?:weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l\d+(?:_reverse)?)?)$"
 )
+_BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save's files start that are no zip archives
+_NOT_THERE = (AttributeError, ModuleNotFoundError)
 
 
 def load_recurrent(path: str, trust: bool = False) -> list[tuple[str, nn.Module]]:
@@ -47,7 +50,7 @@ def load_recurrent(path: str, trust: bool = False) -> list[tuple[str, nn.Module]
                 raise ValueError(f"{path}: {error}") from None
         found = [(name or type(m).__name__, m) for name, m in loaded.named_modules() if type(m) in _MODULES]
     else:
-        found = list(_from_tensors(dict(_tensors(loaded))))
+        found = list(_from_tensors(path, dict(_tensors(loaded))))
     if not found:
         raise ValueError(f"{path} should hold an RNN, LSTM, GRU or cell of torch.nn, or its state dict; found none")
     return found
@@ -63,19 +66,38 @@ def load_tensors(path: str, trust: bool = False) -> dict[str, Tensor]:
 
 
 def _load(path: str, trust: bool) -> Any:
+    with open(path, "rb") as file:  # what is wrong with the path is said here, what is wrong with the content below
+        start = file.read(len(_BEFORE_ZIP))
     try:
-        with torch.serialization.safe_globals([*_MODULES, set]):
+        with torch.serialization.safe_globals([*_MODULES, set]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.load warns of what is refused below
             return torch.load(path, map_location="cpu", weights_only=not trust)
-    except OSError:
-        raise
     except Exception as error:  # a file of another kind makes the unpickler raise whatever it stumbles over
-        reason, hint = "it is no file that torch.save has written", ""
-        if trust:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        elif "Unsupported global" in str(error):
-            reason = "it holds more than tensors and torch.nn's recurrent modules"
-            hint = "; if it is a whole model from a source you trust, load it with --trust"
-        raise ValueError(f"cannot load {path}: {reason}{hint}") from None
+        raise ValueError(
+            f"cannot load {path}: {_what_it_is(start, trust, error)}; expected a state dict, as of "
+            "torch.save(model.state_dict(), FILE)"
+        ) from None
+
+
+def _what_it_is(start: bytes, trust: bool, error: Exception) -> str:
+    said = " ".join(str(error).split())
+    if asked := re.search(r"GLOBAL (\S+)( whose module \S+ is blocked)?", said):
+        if asked[2]:
+            return f"unpickled, it would run {asked[1]}, which no model needs: it may be malicious, do not load it"
+        return (
+            f"it asks for {asked[1]}, more than tensors and torch.nn's recurrent modules; if that is the class of a "
+            "whole model from a source you trust, load it with --trust"
+        )
+    if isinstance(error, OSError) or "PytorchStreamReader failed reading" in said or start == _BEFORE_ZIP:
+        return "it is cut off or damaged, copy or download it again"
+    if "TorchScript" in said:
+        return "it is a TorchScript archive, which torch.jit.load loads"
+    if trust:
+        importable = ", run it where its classes can be imported" if isinstance(error, _NOT_THERE) else ""
+        return f"{type(error).__name__}: {said}{importable}"
+    if start.startswith(b"\x80"):
+        return "it is a pickle that torch.save has not written"
+    return "it is no file that torch.save has written"
 
 
 def _tensors(loaded: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -90,7 +112,7 @@ def _tensors(loaded: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         yield prefix, loaded
 
 
-def _from_tensors(tensors: dict[str, Tensor]) -> Iterator[tuple[str, nn.Module]]:
+def _from_tensors(path: str, tensors: dict[str, Tensor]) -> Iterator[tuple[str, nn.Module]]:
     groups: dict[str, OrderedDict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         match = RECURRENT_WEIGHT.match(key)
@@ -100,22 +122,25 @@ def _from_tensors(tensors: dict[str, Tensor]) -> Iterator[tuple[str, nn.Module]]
         name = prefix.removesuffix(".")
         try:
             yield from _from_state_dict(name, weights)
-        except (KeyError, RuntimeError, ValueError, ZeroDivisionError) as error:
-            shapes = ", ".join(f"{n} {list(w.shape)}" for n, w in weights.items())
-            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
-            whose = name or "the state dict"
-            raise ValueError(f"the weights of {whose} do not fit together: {shapes} ({reason})") from None
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: the weights of {name or 'the state dict'} are of no layer of torch.nn: {error}; save a "
+                "module's state_dict(), unchanged"
+            ) from None
 
 
 def _from_state_dict(name: str, weights: OrderedDict[str, Tensor]) -> Iterator[tuple[str, nn.Module]]:
     is_cell = "weight_ih" in weights
-    first, recurrent = (weights[w if is_cell else f"{w}_l0"] for w in ("weight_ih", "weight_hh"))
-    projection = weights.get("weight_hr_l0")
+    suffix = "" if is_cell else "_l0"
+    first, recurrent = (_matrix(weights, f"{w}{suffix}") for w in ("weight_ih", "weight_hh"))
+    projection = _matrix(weights, "weight_hr_l0") if "weight_hr_l0" in weights else None
     hidden_size = recurrent.shape[1] if projection is None else projection.shape[1]
-    gates = recurrent.shape[0] // hidden_size
+    gates = len(recurrent) // hidden_size if hidden_size and len(recurrent) % hidden_size == 0 else 0
     if gates not in _LAYERS:
-        raise ValueError(f"{gates} gates; 1, 3 and 4 are known")
-    common: dict[str, Any] = {"bias": any(w.startswith("bias") for w in weights), "dtype": first.dtype}
+        shape = f"{list(recurrent.shape)} should have 1, 3 or 4 times as many rows as "
+        columns = "columns" if projection is None else f"weight_hr_l0 {list(projection.shape)} has columns"
+        raise ValueError(f"weight_hh{suffix} {shape}{columns}, for an RNN, a GRU or an LSTM")
+    common: dict[str, Any] = {"bias": any(w.startswith("bias") for w in weights)}
     if not is_cell:
         common["num_layers"] = 1 + max(int(number) for w in weights for number in re.findall(r"_l(\d+)", w))
         common["bidirectional"] = any(w.endswith("_reverse") for w in weights)
@@ -124,7 +149,31 @@ def _from_state_dict(name: str, weights: OrderedDict[str, Tensor]) -> Iterator[t
     kind: Any = (_CELLS if is_cell else _LAYERS)[gates]
     for nonlinearity in ("tanh", "relu") if gates == 1 else ("",):
         options = common | ({"nonlinearity": nonlinearity} if nonlinearity else {})
-        module = kind(first.shape[1], hidden_size, **options)
+        _check_shapes(kind(first.shape[1], hidden_size, device="meta", **options), weights)
+        module = kind(first.shape[1], hidden_size, dtype=first.dtype, **options)
         module.load_state_dict(weights)
         called = f"{name or kind.__name__}{' as ' if nonlinearity else ''}{nonlinearity}"
         yield called, module
+
+
+def _matrix(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in weights:
+        raise ValueError(f"it has no {name}")
+    found = weights[name]
+    if found.dim() != 2:
+        raise ValueError(f"{name} {list(found.shape)} should be a matrix")
+    if not found.is_floating_point():
+        raise ValueError(f"{name} should be of floating point, it is {found.dtype}")
+    return found
+
+
+def _check_shapes(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    expected = module.state_dict()
+    for name, w in expected.items():
+        if name not in weights:
+            raise ValueError(f"as {module} it has no {name}")
+        if weights[name].shape != w.shape:
+            raise ValueError(f"as {module} {name} should be {list(w.shape)}, it is {list(weights[name].shape)}")
+    for name in weights:
+        if name not in expected:
+            raise ValueError(f"as {module} it has {name} beside its own")

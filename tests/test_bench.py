@@ -574,3 +574,32 @@ def test_a_file_that_cannot_be_written_is_said_before_the_work(
     assert status == 2
     assert shown.startswith(f"scratchrnn bench: {message}")
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"PK\x03\x04\x80\x80" * 500, "it is no text"),
+        (b"hello", "it is no JSON, or cut off: Expecting value: line 1 column 1 (char 0)"),
+        (b'{"results": [', "it is no JSON, or cut off: Expecting value: line 1 column 14 (char 13)"),
+        (b'{"agrees": true}', "it is JSON of something else"),
+        (b"[]", "it is JSON of something else"),
+        (b'{"results": ["a"]}', "it is JSON of something else"),
+        (b'{"results": [{"cell": "GRU"}]}', "it is JSON of something else"),
+    ],
+)
+def test_a_record_that_is_none_is_refused_in_one_line(content: bytes, reason: str, run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    path.write_bytes(content)
+    fix = "write one by scratchrnn bench --json FILE"
+    expected = f"scratchrnn bench: {path} is no file that --json has written: {reason}; {fix}\n"
+    assert run("--show", str(path)) == (2, expected)
+    assert run("--compare", str(path), str(path)) == (2, expected)
+
+
+def test_a_suite_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_bytes(b"\x80" * 3000)
+    with pytest.raises(
+        ValueError, match=r"suite '.*s\.csv' should be a table as text, with the columns group,cell,.* GRU$"
+    ):
+        load_suite(str(tmp_path / "s.csv"))

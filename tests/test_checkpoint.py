@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from table import mgu
@@ -70,7 +75,7 @@ def test_weights_inside_a_bigger_state_dict_are_found_by_name(tmp_path: Path) ->
 
 def test_a_whole_model_is_unpickled_only_on_trust(tmp_path: Path) -> None:
     path = saved(tmp_path, Speaker())
-    reason = "it holds more than tensors and torch.nn's recurrent modules; if it is a whole model .* --trust"
+    reason = "it asks for test_checkpoint.Speaker, more than tensors and torch.nn's recurrent modules; if .* --trust; "
     with pytest.raises(ValueError, match=rf"cannot load .*file\.pt: {reason}"):
         load_recurrent(path)
     assert [name for name, _ in load_recurrent(path, trust=True)] == ["lstm", "decoder.0"]
@@ -85,12 +90,39 @@ def test_a_whole_model_is_unpickled_only_on_trust(tmp_path: Path) -> None:
         ),
         (
             {"a.weight_ih_l0": torch.ones(8, 3), "a.weight_hh_l0": torch.ones(8, 4)},
-            r"the weights of a do not fit together: weight_ih_l0 \[8, 3\], weight_hh_l0 \[8, 4\] \(2 gates; 1, 3 and 4",
+            r"weight_hh_l0 \[8, 4\] should have 1, 3 or 4 times as many rows as columns, for an RNN, a GRU or an LSTM",
         ),
-        ({"weight_ih_l0": torch.ones(12, 3)}, "the weights of the state dict do not fit together: .*'weight_hh_l0'"),
+        (
+            {"a.weight_ih_l0": torch.ones(12, 3), "a.weight_hh_l0": torch.ones(12, 5)},
+            r"file\.pt: the weights of a are of no layer of torch\.nn: weight_hh_l0 \[12, 5\] should have 1, 3 or",
+        ),
+        (
+            {"weight_ih_l0": torch.ones(12, 3)},
+            "the weights of the state dict are of no layer .*: it has no weight_hh_l0",
+        ),
         (
             {"weight_ih_l0": torch.ones(12, 3), "weight_hh_l0": torch.ones(12, 4), "weight_hh_l1": torch.ones(12, 4)},
-            "do not fit together: .*Missing key",
+            r"as GRU\(3, 4, num_layers=2, bias=False\) it has no weight_ih_l1; .*save a module's state_dict\(\)",
+        ),
+        (
+            {"d.weight_ih": torch.ones(16, 3), "d.weight_hh": torch.ones(16, 4), "d.bias_ih": torch.ones(5)},
+            r"the weights of d .*: as LSTMCell\(3, 4\) bias_ih should be \[16\], it is \[5\]; save a module's state_",
+        ),
+        (
+            {"weight_ih": torch.ones(16, 3), "weight_hh": torch.ones(16, 4), "weight_ih_l0": torch.ones(5, 5)},
+            r"as LSTMCell\(3, 4, bias=False\) it has weight_ih_l0 beside its own; ",
+        ),
+        (
+            {"weight_ih_l0": torch.ones(12, 3), "weight_hh_l0": torch.ones(12)},
+            r"weight_hh_l0 \[12\] should be a matrix",
+        ),
+        (
+            {"weight_ih_l0": torch.ones(12, 3).int(), "weight_hh_l0": torch.ones(12, 4).int()},
+            "weight_ih_l0 should be of floating point, it is torch.int32",
+        ),
+        (
+            {"weight_ih_l0": torch.ones(0, 3), "weight_hh_l0": torch.ones(0, 0)},
+            r"weight_hh_l0 \[0, 0\] should have 1, 3",
         ),
     ],
 )
@@ -105,6 +137,70 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
         load_recurrent(str(tmp_path / "text.pt"))
     with pytest.raises(FileNotFoundError):
         load_recurrent(str(tmp_path / "nothing.pt"))
+
+
+class Runs:
+    """What a malicious file holds: unpickled, it calls a function."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __reduce__(self) -> Any:
+        return self.function, ("echo it runs",)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+def test_what_a_file_is_is_said_and_what_to_do(tmp_path: Path) -> None:
+    def refusal(content: bytes, trust: bool = False) -> str:
+        (tmp_path / "a.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=r"^cannot load .*a\.pt: ") as caught:
+            load_recurrent(str(tmp_path / "a.pt"), trust)
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).endswith("torch.save(model.state_dict(), FILE)")
+        return str(caught.value).partition("a.pt: ")[2].rpartition("; expected ")[0]
+
+    def written(content: Any, zipped: bool = True) -> bytes:
+        torch.save(content, tmp_path / "b.pt", _use_new_zipfile_serialization=zipped)
+        return (tmp_path / "b.pt").read_bytes()
+
+    for zipped in (True, False):
+        blocked = refusal(written({"a": Runs(os.system)}, zipped))
+        assert blocked.startswith("unpickled, it would run ")
+        assert blocked.endswith(".system, which no model needs: it may be malicious, do not load it")
+        assert refusal(written({"a": Runs(shutil.which)}, zipped)).startswith("it asks for shutil.which, ")
+        whole = written(nn.GRU(30, 40).state_dict(), zipped)
+        for size, trust in itertools.product((100, 9000, 20000), (False, True)):
+            assert refusal(whole[:size], trust) == "it is cut off or damaged, copy or download it again"
+    for protocol in (2, 4):
+        assert refusal(pickle.dumps({"a": [1.0]}, protocol)) == "it is a pickle that torch.save has not written"
+    for other in (b"", b"hello", b"<!DOCTYPE html>", b"\x00\x01\x02"):
+        assert refusal(other) == "it is no file that torch.save has written"
+    numpy.savez(tmp_path / "b.npz", a=numpy.ones(3))
+    assert refusal((tmp_path / "b.npz").read_bytes()) == "it is no file that torch.save has written"
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_torchscript_archive_is_said_to_be_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.pt")
+    torch.jit.trace(nn.Linear(2, 3), torch.ones(1, 2)).save(path)
+    with pytest.raises(
+        ValueError, match=r"it is a TorchScript archive, which torch\.jit\.load loads; expected a state dict"
+    ):
+        load_recurrent(path)
+
+
+def test_on_trust_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
+    torch.save(Gone(), tmp_path / "a.pt")
+    content = (tmp_path / "a.pt").read_bytes().replace(b"Gone", b"Lost")
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"AttributeError: .*'Lost'.*, run it where its classes can be imported; expected"
+    ):
+        load_recurrent(str(tmp_path / "a.pt"), trust=True)
+
+
+class Gone(nn.Module):
+    pass
 
 
 def test_our_own_layers_and_lists_of_state_dicts_are_found(tmp_path: Path) -> None:
