@@ -132,12 +132,10 @@ def measure(
                 timers[name] = _timer(run, threads)
                 result.memory = peak_memory(run, device) if case.training else None
                 result.other_work = not _is_twin(module, theirs)
-            except Unavailable as reason:
-                result.skipped = str(reason)
             except Exception as error:
                 if name == THEIRS:
                     raise
-                result.skipped = f"fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                result.skipped = _reason(error)
         gemms = _timer(_products(case.work.products, device), threads)
         for _ in range(rounds):
             times = {name: timer.timeit(number).mean for name, (timer, number) in timers.items()}
@@ -149,6 +147,28 @@ def measure(
     finally:
         torch.set_num_threads(before)
     return list(results.values())
+
+
+def refusal(
+    case: Case, build: Build, device: str = "cpu", compile_limit: float = 60.0, unchecked: bool = False
+) -> str | None:
+    """Why an implementation would get no times in such a case, found out in two of its steps; None if it would."""
+    theirs = case.theirs(device)
+    x = torch.randn(min(case.T, 2), case.B, case.I, device=device)
+    try:
+        with time_limit(compile_limit):
+            module = build(theirs)
+            if not unchecked:
+                _check(module, theirs, x)
+            _inference(module, x)()
+    except Exception as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words if isinstance(error, Unavailable) else f"fails: {type(error).__name__}: {words[:300]}"
 
 
 def _is_twin(module: Any, theirs: nn.RNNBase) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from . import bench
 from .bench import Change, Result
-from .cases import KINDS, load_suite, suites
+from .cases import KINDS, Case, load_suite, suites
 from .files import check_writable, replacing, write_json
 from .implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
 
@@ -35,7 +35,12 @@ def add_parser(commands: Any) -> None:
     add = command.add_argument
     add("--suite", metavar="NAME", default="quick", help=f"{', '.join(suites())}, or a table; default: quick")
     add("--full", action="store_true", help="also the cases that take more than 40 GFLOP a call")
-    add("--subject", metavar="MODULE:NAME", help="a Cell of your own, or a class called as torch.nn's layers")
+    add(
+        "--subject",
+        metavar="MODULE:NAME",
+        help="a Cell of your own, or a class called and made as torch.nn's layers, NAME(input_size, hidden_size), and "
+        "num_layers where there are several; compared before all else",
+    )
     add("--against", metavar="CELL", help="with --subject: run the cases of this cell; default: LSTM")
     add("--unchecked", action="store_true", help="with --subject: time it though it computes something else")
     names = "; ".join(name for name in IMPLEMENTATIONS if name != THEIRS)
@@ -74,6 +79,9 @@ def run(options: argparse.Namespace, console: Any) -> int:
     console.print(f"{bench.machine(options.device)['processor']}, torch {torch.__version__}, {_threads(threads)}")
     if left_out:
         console.print(f"{left_out} cases of more than 40 GFLOP left out: --full runs them")
+    refused = _refused(ways, cases, options, console)
+    if refused == {case.layers for case in cases}:
+        return 1
     results: list[Result] = []
     interrupted = False
     with _progress(console, len(cases)) as progress:
@@ -83,7 +91,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
             try:
                 results += bench.measure(
                     case,
-                    ways,
+                    {name: way for name, way in ways.items() if name != _NAME or case.layers not in refused},
                     options.rounds,
                     threads,
                     options.device,
@@ -102,7 +110,22 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if interrupted:
         console.print("interrupted: what was measured until then is above")
         return 130
-    return int(any(r.implementation == _NAME and r.skipped for r in results))
+    return int(bool(refused) or any(r.implementation == _NAME and r.skipped for r in results))
+
+
+def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Namespace, console: Any) -> set[int]:
+    """The numbers of layers with which the subject cannot be timed: tried before all else, and told once."""
+    refused: dict[int, str] = {}
+    numbers = sorted({case.layers for case in cases}) if options.subject else []
+    for layers in numbers:
+        case = min((c for c in cases if c.layers == layers), key=lambda c: c.work.flops)
+        reason = bench.refusal(case, ways[_NAME], options.device, options.compile_limit, options.unchecked)
+        if reason is not None:
+            refused[layers] = f"made as {ways[_NAME].call(case.theirs())}: {reason}"
+    for layers, reason in refused.items() if len(refused) < len(numbers) else [*refused.items()][:1]:
+        left_out = f"; left out of the cases of {layers} layers" if len(refused) < len(numbers) else ""
+        console.print(f"subject {options.subject}, {reason}{left_out}", markup=False)
+    return {*refused}
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -193,13 +216,14 @@ def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) 
             )
         console.print()
         console.print(_table(_summary(results)))
-    skipped: dict[str, list[str]] = {}
+    skipped: dict[tuple[str, str], list[Result]] = {}
     for r in results:
         if r.skipped:
-            skipped.setdefault(f"{r.implementation}: {r.skipped}", []).append(r.case.title)
-    for reason, titles in skipped.items():
-        more = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
-        console.print(f"skipped: {reason} ({titles[0]}{more})", markup=False)
+            what = r.skipped.partition("DIFFERS")[0]  # the numbers behind it are others in each case
+            skipped.setdefault((r.implementation, what), []).append(r)
+    for first, *others in skipped.values():
+        more = f" and {len(others)} more" if others else ""
+        console.print(f"skipped: {first.implementation}: {first.skipped} ({first.case.title}{more})", markup=False)
     if options.plot:
         with replacing(options.plot) as unfinished:
             _plotting().figure(results).savefig(unfinished, dpi=150)

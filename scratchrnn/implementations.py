@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -155,20 +157,55 @@ IMPLEMENTATIONS: dict[str, Build] = {
 """By name: each makes a callable `(x) -> (output, state)` with the given layer's weights, or raises Unavailable."""
 
 
-def subject(path: str, unchecked: bool = False) -> Build:
+@dataclass(frozen=True)
+class Subject:
+    """The implementation by a `Cell`, or by a class that is called and built as torch.nn's layers are."""
+
+    what: Cell | type[nn.Module]
+    unchecked: bool = False
+    """It may have other parameters than torch.nn's."""
+
+    def __call__(self, theirs: nn.RNNBase) -> nn.Module:
+        if isinstance(self.what, Cell):
+            return _layer_of(self.what, theirs)
+        return _module_of(self.what, self._sizes(theirs), theirs, self.unchecked)
+
+    def call(self, theirs: nn.RNNBase) -> str:
+        """The call that makes it, as one would write it."""
+        sizes = ", ".join(map(str, self._sizes(theirs)))
+        if isinstance(self.what, Cell):
+            return f"RecurrentLayer({self.what.name}, {sizes})"
+        return f"{self.what.__name__}({sizes})"
+
+    def _sizes(self, theirs: nn.RNNBase) -> tuple[int, ...]:
+        sizes = theirs.input_size, theirs.hidden_size
+        several = theirs.num_layers > 1
+        if not isinstance(self.what, Cell) and not _takes(self.what, *sizes):
+            several = several or _takes(self.what, *sizes, 1)
+        return (*sizes, theirs.num_layers) if several else sizes
+
+
+def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def subject(path: str, unchecked: bool = False) -> Subject:
     """The implementation at `my.module:Name`: a `Cell`, or a class called and built as torch.nn's layers are.
 
-    The module is looked for in the working directory too. A class is made as `Name(input_size, hidden_size,
-    num_layers)` and gets torch.nn's weights by `load_state_dict`; if `unchecked`, it may have others.
+    The module is looked for in the working directory too. A class is made as `Name(input_size, hidden_size)`, with
+    num_layers behind them where there are several or it demands that, and gets torch.nn's weights by `load_state_dict`;
+    if `unchecked`, it may have others.
 
     Raises:
         ValueError: the path is not of that form, or leads nowhere, or to something else.
     """
     found = imported("subject", path)
-    if isinstance(found, Cell):
-        return lambda theirs: _layer_of(found, theirs)
-    if isinstance(found, type) and issubclass(found, nn.Module):
-        return lambda theirs: _module_of(found, theirs, unchecked)
+    if isinstance(found, Cell) or (isinstance(found, type) and issubclass(found, nn.Module)):
+        return Subject(found, unchecked)
     raise ValueError(f"subject {path!r} should be a scratchrnn.Cell or a class of torch.nn.Module, got {found!r}")
 
 
@@ -198,9 +235,9 @@ def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:
     return layer
 
 
-def _module_of(kind: type[nn.Module], theirs: nn.RNNBase, unchecked: bool) -> nn.Module:
+def _module_of(kind: type[nn.Module], sizes: tuple[int, ...], theirs: nn.RNNBase, unchecked: bool) -> nn.Module:
     like = next(theirs.parameters())
-    made = kind(theirs.input_size, theirs.hidden_size, theirs.num_layers).to(like.device, like.dtype)
+    made = kind(*sizes).to(like.device, like.dtype)
     try:
         made.load_state_dict(theirs.state_dict())
     except RuntimeError as error:

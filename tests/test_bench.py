@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 import scratchrnn as sr
@@ -245,6 +246,7 @@ def test_an_unknown_suite_is_refused() -> None:
 # ------------------------------------------------------------------------------------------------------ subject
 
 OWN = """
+import time
 import torch, scratchrnn as sr
 from torch import nn
 
@@ -266,6 +268,23 @@ class Foreign(nn.Module):
         self.inner = nn.LSTM(I, H, L)
     def forward(self, x, hx=None):
         return self.inner(x, hx)
+
+class NoNames(nn.Module):
+    def __init__(self, *, input_size, hidden_size):
+        super().__init__()
+
+class Breaks(nn.LSTM):
+    def forward(self, x, hx=None):
+        raise IndexError("a\\n b")
+
+class Slow(nn.LSTM):
+    def forward(self, x, hx=None):
+        time.sleep(3600)
+
+def no_number(f, h_prev):
+    return (torch.tanh(f) * float("nan"),), ()
+
+nan = sr.Cell("OWN_NAN", ("f",), no_number)
 
 def update(f, n_x, n_h, h_prev):
     f = torch.sigmoid(f)
@@ -311,12 +330,17 @@ def test_a_module_of_ones_own_is_compared_and_timed(own: None, run: Run) -> None
     assert "  subject " in shown
 
 
-def test_a_module_that_differs_prints_no_number(own: None, run: Run) -> None:
-    status, shown = run("--suite", "one.csv", "--subject", "own_cells:Wrong")
+def test_a_module_that_differs_is_told_once_and_first(own: None, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(bench, "measure", None)  # nothing is timed
+        status, shown = run("--suite", "quick", "--subject", "own_cells:Wrong", "--json", "r.json")
     assert status == 1
-    assert "skipped: subject: differs from torch.nn: DIFFERS output" in shown
-    (line,) = [line for line in shown.splitlines() if line.startswith("  subject")]
-    assert line.split() == ["subject", "differs"]
+    start, told = shown.splitlines()
+    assert "torch" in start
+    assert told.startswith(
+        "subject own_cells:Wrong, made as Wrong(128, 128): differs from torch.nn: DIFFERS output err "
+    )
+    assert not Path("r.json").exists()
     status, shown = run("--suite", "one.csv", "--subject", "own_cells:Wrong", "--unchecked")
     assert status == 0
     assert "differs" not in shown
@@ -325,17 +349,58 @@ def test_a_module_that_differs_prints_no_number(own: None, run: Run) -> None:
 def test_parameters_of_other_names_are_reported(own: None, run: Run) -> None:
     status, shown = run("--suite", "one.csv", "--subject", "own_cells:Foreign")
     assert status == 1
-    assert "subject: its parameters are not torch.nn's: " in shown
+    assert "subject own_cells:Foreign, made as Foreign(4, 5, 1): its parameters are not torch.nn's: " in shown
     status, shown = run("--suite", "one.csv", "--subject", "own_cells:Foreign", "--unchecked")
     assert status == 0
     assert "skipped" not in shown
 
 
-def test_a_subject_that_fails_is_reported_and_the_others_go_on(own: None, run: Run) -> None:
+def test_a_class_without_num_layers_is_timed_where_there_is_one_layer(own: None, run: Run) -> None:
     status, shown = run("--suite", "one.csv", "--subject", "own_cells:Two")
+    assert status == 0
+    assert "  subject " in shown
+    Path("two.csv").write_text(
+        "group,cell,works,layers,T,B,I,H\nx,LSTM,inference,2,3,2,4,5\nx,LSTM,inference training,1,3,2,4,5\n"
+    )
+    status, shown = run("--suite", "two.csv", "--subject", "own_cells:Two")
     assert status == 1
-    assert "skipped: subject: fails: TypeError: " in shown
-    assert "  cell loop " in shown
+    (told,) = [line for line in shown.splitlines() if "Two" in line]
+    assert told.startswith("subject own_cells:Two, made as Two(4, 5, 2): fails: TypeError: ")
+    assert told.endswith("; left out of the cases of 2 layers")
+    assert sum(line.startswith("  subject ") for line in shown.splitlines()) == 2
+    assert "skipped" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("NoNames", "made as NoNames(4, 5): fails: TypeError: "),
+        ("Breaks", "made as Breaks(4, 5): fails: IndexError: a b"),
+        ("Slow", "made as Slow(4, 5): not ready to run within 0.2 s"),
+        ("nan", "made as RecurrentLayer(OWN_NAN, 4, 5): nothing to compare: none of the "),
+    ],
+)
+def test_a_subject_that_fails_is_told_with_the_call_that_makes_it(name: str, told: str, own: None, run: Run) -> None:
+    limit = ["--compile-limit", "0.2"] if name == "Slow" else []
+    status, shown = run("--suite", "one.csv", "--subject", f"own_cells:{name}", *limit)
+    assert status == 1
+    assert shown.splitlines()[1].startswith(f"subject own_cells:{name}, {told}")
+    assert len(shown.splitlines()) == 2
+
+
+def test_what_differs_in_many_cases_is_told_once(few: None, capsys: pytest.CaptureFixture[str]) -> None:
+    of = [case(), case(True), case(True, "GRU")]
+    different = [
+        Result(c, "subject", skipped=f"differs from torch.nn: DIFFERS output err {k}") for k, c in enumerate(of)
+    ]
+    late = [Result(c, "subject", skipped="not ready to run within 1 s") for c in of[:1]]
+    options = cli._parser().parse_args(["bench"])
+    bench_command._show([*different, *late], options, Console(soft_wrap=True))
+    skipped = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
+    assert skipped == [
+        "skipped: subject: differs from torch.nn: DIFFERS output err 0 (LSTM inference, T=3 B=2 I=4 H=5 and 2 more)",
+        "skipped: subject: not ready to run within 1 s (LSTM inference, T=3 B=2 I=4 H=5)",
+    ]
 
 
 def test_a_built_in_cell_as_subject_is_compared_with_torch_nn(own: None, run: Run) -> None:
