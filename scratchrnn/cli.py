@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -35,6 +36,11 @@ def _main(arguments: list[str]) -> int:
     if not arguments:
         parser.print_help(sys.stderr)
         return 2
+    if arguments[0] not in _COMMANDS and not arguments[0].startswith("-"):
+        *others, last = _COMMANDS
+        near = difflib.get_close_matches(arguments[0], _COMMANDS, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        parser.error(f"COMMAND should be {', '.join(others)} or {last}, got {arguments[0]!r}{meant}")
     options = parser.parse_args(arguments)
     try:
         from rich.console import Console

@@ -21,6 +21,8 @@ from .linear import linear_backward, linear_forward
 from .walk import TOLERANCE, Walk
 
 _BYTES = 4  # of a float32
+SHOWN = 8
+"""The most numbers that are printed of a row or a column; of more, the first and the last, and … between them."""
 
 
 class Equation(NamedTuple):
@@ -89,6 +91,11 @@ def _given(found: Walk, cell: Cell) -> Section:
         "Normal numbers from a fixed seed, rounded to two digits; a vector, which is a column, is written as a row. "
         f"{', '.join(arriving(cell))}: what arrives for the backward step."
     )
+    if max(max(value.shape) for value in found.given.values()) > SHOWN:
+        note += (
+            f" Small sizes are for reading: of more than {SHOWN} numbers in a row or a column the first {SHOWN - 2} "
+            "and the last are shown, and all are compared."
+        )
     return Section("Given", [note, Table(("name", "value"), [*found.given.items()])])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .cell import Cell
 from .cells import elman, elman_relu, gru, lstm
-from .explain import Entry, Equation, Section, Table, explain
+from .explain import SHOWN, Entry, Equation, Section, Table, explain
 from .implementations import imported
 from .walk import agrees, walk
 
@@ -126,9 +126,14 @@ def _bracketed(value: Tensor) -> list[str]:
 
 
 def _digits(value: Tensor) -> list[list[str]]:
-    """Four digits, and no -0; a column is written as a row."""
+    """Four digits, and no -0; a column is written as a row; what is cut out is one `…`."""
     rows = value.T if value.shape[1] == 1 else value
-    return [[f"{number + 0.0:.4f}" for number in row] for row in rows.tolist()]
+    shown = _cut(rows.tolist(), ["…"] * rows.shape[1])
+    return [[n if isinstance(n, str) else f"{n + 0.0:.4f}" for n in _cut(row, "…")] for row in shown]
+
+
+def _cut(items: list[Any], between: Any) -> list[Any]:
+    return items if len(items) <= SHOWN else [*items[: SHOWN - 2], between, items[-1]]
 
 
 # ------------------------------------------------------------------------------------------------- Markdown
@@ -214,7 +219,7 @@ def _align(rows: Sequence[Sequence[Entry]]) -> list[str]:
 
 
 def _matrix(value: Tensor) -> str:
-    rows = _digits(value)
+    rows = [[r"\dots" if number == "…" else number for number in row] for row in _digits(value)]
     if value.shape[1] == 1:
         return rf"({', '.join(rows[0])})^\top"
     joined = r" \\ ".join(" & ".join(row) for row in rows)

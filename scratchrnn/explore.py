@@ -121,7 +121,7 @@ def load_reading(
         path: the file, see `load_recurrent`; a cell for single steps is run as a layer.
         text: what it reads.
         layer: the name of the layer, where the file holds several.
-        vocabulary: a file with one token a line, line k for row k of the embedding; a line break in a token as \\n.
+        vocabulary: a file with one token a line, line k for row k of the embedding; the line break as \\n, or as it is.
         embedding: the name of the matrix [tokens, input_size]; default: the one with "emb" in its name. Without one,
             every character enters as a random vector.
         trust: unpickle whatever the file holds, which runs code from it.
@@ -204,11 +204,14 @@ def _shared(a: str, b: str) -> int:
 
 
 def _read_vocabulary(path: str, embedding: str, rows: int) -> dict[str, int]:
-    lines = read_text(path, at_least=1).removesuffix("\n").split("\n")
+    as_it_is = re.compile(r"^\n(\n|\Z)", re.MULTILINE)  # a line that is a line break
+    text = as_it_is.sub(r"\\n\1", read_text(path, at_least=1))
+    lines = text.removesuffix("\n").split("\n")
     tokens = [_ESCAPED.get(line, line) for line in lines]
     if len(tokens) != rows:
         raise ValueError(
-            f"--vocabulary should have a line for each of the {rows} rows of {embedding}, got {len(tokens)}"
+            f"--vocabulary should have a line for each of the {rows} rows of {embedding}, a line break in a token as "
+            rf"\n, got {len(tokens)}"
         )
     places = {token: k for k, token in enumerate(tokens)}
     if len(places) < rows:

@@ -41,7 +41,12 @@ def add_parser(commands: Any) -> None:
     add("--steps", metavar="N", type=int, help=f"of training; default: {_STEPS}")
     add("--checkpoint", metavar="FILE", help="a state dict or module with a recurrent layer, as torch.save wrote it")
     add("--layer", metavar="NAME", help="which, if the checkpoint has several")
-    add("--vocabulary", metavar="FILE", help="the tokens of its embedding, one a line; single characters, or words")
+    add(
+        "--vocabulary",
+        metavar="FILE",
+        help=r"the tokens of its embedding, one a line, a line break as \n, a tab as \t, or as they are; single "
+        "characters, or words",
+    )
     add("--embedding", metavar="NAME", help='its embedding; default: the matrix with "emb" in its name')
     add("--trust", action="store_true", help="let --checkpoint unpickle a whole model, which runs code from the file")
 

@@ -35,7 +35,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "scratchrnn", *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-m", "scratchrnn", *arguments], capture_output=True, text=True, timeout=600)
 
 
 def test_quick_verify_agrees_and_writes_json(tmp_path: Path) -> None:
@@ -215,6 +215,17 @@ def test_an_unknown_command_or_option_exits_2(arguments: list[str], capsys: pyte
     assert "usage: scratchrnn" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"), [("explian", "; did you mean explain?"), ("verfy", "; did you mean verify?"), ("train", "")]
+)
+def test_a_command_written_almost_right_is_guessed(word: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([word, "lstm"])
+    assert stopped.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"scratchrnn: error: COMMAND should be verify, bench, explain or explore, got '{word}'{meant}"
+
+
 def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert "COMMAND" in capsys.readouterr().err
@@ -303,7 +314,7 @@ def test_an_interrupted_command_is_one_line_and_leaves_files_as_they_were(
 
 def test_a_closed_pipe_is_no_difference() -> None:
     command = f"{sys.executable} -m scratchrnn verify --quick | head -1; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=600)
     assert done.returncode == 141
     assert done.stderr == ""
     assert done.stdout.startswith("13 comparisons")
@@ -358,7 +369,7 @@ def test_a_bar_is_shown_on_a_terminal_only(
 def test_importing_the_package_needs_torch_alone() -> None:
     unwanted = ("rich", "matplotlib", "pandas", "torch._dynamo")
     code = f"import sys, scratchrnn; print([m for m in {unwanted} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     assert done.stdout == "[]\n"
 
 

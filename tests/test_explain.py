@@ -126,6 +126,27 @@ def test_numbers_are_those_of_the_lines_beside_them(name, capsys):
     assert "All agree in float64; the largest deviation is " in shown.splitlines()[-1]
 
 
+@pytest.mark.parametrize("form", [[], ["--markdown"], ["--latex"]], ids=["", "markdown", "latex"])
+def test_of_large_sizes_some_numbers_are_shown_and_all_compared(form, capsys):
+    usual = said(capsys, "lstm", "--numbers", "--input-size", "8", "--hidden-size", "8", *form)
+    shown = said(capsys, "lstm", "--numbers", "--input-size", "3", "--hidden-size", "64", *form)
+    note = "Small sizes are for reading: of more than 8 numbers in a row or a column the first 6 and the last are shown"
+    assert note in " ".join(shown.split())
+    assert "all are compared" in " ".join(shown.split())
+    assert "for reading" not in usual
+    assert "…" not in usual
+    assert "dots" not in usual
+    assert len(shown) < 2 * len(usual)
+    found = walk(cells.lstm, 3, 64)
+    numbers = [f"{v + 0.0:.4f}" for v in found.forward["h"].flatten().tolist()]
+    if not form:
+        assert f"[{' '.join(f'{n:>8}' for n in [*numbers[:6], '…', numbers[-1]])}]" in shown
+        assert max(map(len, shown.splitlines())) <= max(map(len, usual.splitlines()))
+    if form == ["--latex"]:
+        assert f"({', '.join([*numbers[:6], chr(92) + 'dots', numbers[-1]])})^" in shown
+    assert {d.name for d in found.deviations} >= {"dW_ho", "dh_prev"}
+
+
 # -------------------------------------------------------------------------------------------------- mutants
 
 

@@ -102,6 +102,24 @@ def test_characters_and_words(here: Path, tokens: list[str], text: str, sequence
     assert explore.load_reading(path, text, vocabulary="tokens.txt").sequences == sequences
 
 
+@pytest.mark.parametrize("tokens", ["\nab", "a\nb", "ab\n", "\n"])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_line_break_may_stand_in_a_vocabulary_as_it_is(here: Path, tokens: str, end: str) -> None:
+    Path("tokens.txt").write_text("\n".join(tokens) + end)  # as a program writes sorted(set(text))
+    weights = torch.randn(len(tokens), 3)
+    path = saved(prefixed("lm.rnn", nn.LSTM(3, 4)) | {"lm.emb.weight": weights})
+    reading = explore.load_reading(path, f"{tokens}\n", vocabulary="tokens.txt")
+    assert reading.sequences == [[*tokens, "\n"]]
+    assert torch.equal(reading.vectors(["\n"])[0], weights[tokens.index("\n")])
+
+
+def test_the_help_says_how_a_line_break_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["explore", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert r"one a line, a line break as \n, a tab as \t, or as they are" in shown
+
+
 def test_without_an_embedding_characters_are_random_vectors(here: Path) -> None:
     path = saved(nn.LSTM(40, 4, dtype=torch.float64).state_dict())
     reading = explore.load_reading(path, "abca")
@@ -147,7 +165,8 @@ def test_the_first_tokens_are_those_of_the_first_sequences(speller: Speller) -> 
         ),
         (
             {"layer": "decoder.gru", "vocabulary": "letters.txt"},
-            "--vocabulary should have a line for each of the 40 rows of decoder.emb.weight, got 29",
+            "--vocabulary should have a line for each of the 40 rows of decoder.emb.weight, a line break in a token as "
+            r"\n, got 29",
         ),
         (
             {"layer": "encoder.gru", "vocabulary": "letters.txt", "embedding": "emb"},
