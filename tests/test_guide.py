@@ -63,7 +63,7 @@ def test_sphinx_builds_the_guide_without_a_warning(tmp_path: Path) -> None:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install '.[guide]'")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
-    built = subprocess.run([*command, str(GUIDE), str(tmp_path / "out")], capture_output=True, text=True, timeout=300)
+    built = subprocess.run([*command, str(GUIDE), str(tmp_path / "out")], capture_output=True, text=True, timeout=900)
     assert built.returncode == 0, built.stderr
     pages = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.html")}
     for chapter in CHAPTERS:

@@ -27,6 +27,7 @@ from scratchrnn.summary import carried, time_constants
 T, B, I, H = 7, 3, 4, 6  # noqa: E741 - input_size
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
+HANGS = 300_000  # milliseconds: only what hangs takes so long, also on a machine that has other work
 MINUS, NONE = "\u2212", "\u2013"  # as the page writes them
 BY_NAME = {row.name: row for row in ROWS}
 FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
@@ -43,7 +44,7 @@ def browser() -> Iterator[Any]:
     if path is None:
         missing("needs chromium, in the PATH or named by the variable CHROMIUM")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        launched = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=HANGS)
         yield launched
         launched.close()
 
@@ -61,7 +62,7 @@ def show(browser: Any, tmp_path: Path) -> Iterator[Show]:
     def opened(trace: Any, *arguments: Any, **options: Any) -> Any:
         trace.to_html(str(path), *arguments, **options)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(HANGS)
         page.on("console", lambda message: seen.append(message.text))
         page.on("pageerror", lambda error: seen.append(str(error)))
         page.on("request", lambda request: seen.append(request.url) if request.url != path.as_uri() else None)
@@ -258,7 +259,6 @@ def test_what_is_not_finite_is_a_gap_in_the_charts(show: Show) -> None:
 
 def test_a_long_text_is_shown(show: Show) -> None:
     page = show(sr.trace(nn.LSTM(1, 1), torch.randn(40_000, 1, 1)))
-    page.set_default_timeout(60_000)
     assert chosen(page) == (39_999, 0)
     assert page.locator(".plot path.series0").first.get_attribute("d").count("L") == 39_999
 
