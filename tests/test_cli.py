@@ -312,6 +312,12 @@ def test_an_interrupted_command_is_one_line_and_leaves_files_as_they_were(
     assert not there or (tmp_path / "file").read_text() == "older"
 
 
+def test_a_program_that_imports_the_package_keeps_its_own_answer_to_ctrl_c() -> None:
+    code = "import signal, scratchrnn; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
+    assert done.stdout == "True\n"
+
+
 def test_a_closed_pipe_is_no_difference() -> None:
     command = f"{sys.executable} -m scratchrnn verify --quick | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=600)
