@@ -118,7 +118,7 @@ def test_a_cell_that_looks_like_a_built_in_one_is_not_taken_for_it(tmp_path: Pat
     )
     assert sr.load_trace(path, cells=[mine]).layer(0).cell is mine
     assert sr.load_trace(path, cells=[elman, mine]).layer(0).cell is mine
-    for layer in (nn.RNN(I, H), sr.RNN(I, H).compile_cell()):
+    for layer in (nn.RNN(I, H), sr.RNN(I, H)):
         sr.trace(layer, x).save(path)
         for cells in ([], [mine], [mine, elman]):
             assert sr.load_trace(path, cells=cells).layer(0).cell is elman
