@@ -373,22 +373,25 @@ def test_aot_function_differentiates_a_functional_call(symbolic):
 # ------------------------------------------------------------------------ a capture in one thread, a run in another
 
 
+# By `forward`: torch's export puts another `nn.Module.__call__` in place for the whole process while it traces.
+
+
 def double_backward(layer, x):
-    (dx,) = torch.autograd.grad(layer(x)[0].sin().sum(), x, create_graph=True)
+    (dx,) = torch.autograd.grad(layer.forward(x)[0].sin().sum(), x, create_graph=True)
     return torch.autograd.grad(dx.square().sum(), [x, *layer.parameters()])
 
 
 def forward_mode(layer, x):
-    return torch.func.jvp(lambda x: layer(x)[0], (x,), (torch.ones_like(x),))
+    return torch.func.jvp(lambda x: layer.forward(x)[0], (x,), (torch.ones_like(x),))
 
 
 def dual(layer, x):
     with forward_ad.dual_level():
-        return forward_ad.unpack_dual(layer(forward_ad.make_dual(x, torch.ones_like(x)))[0])
+        return forward_ad.unpack_dual(layer.forward(forward_ad.make_dual(x, torch.ones_like(x)))[0])
 
 
 def checkpointed(layer, x):
-    output = torch.utils.checkpoint.checkpoint(lambda x: layer(x)[0], x, use_reentrant=False)
+    output = torch.utils.checkpoint.checkpoint(lambda x: layer.forward(x)[0], x, use_reentrant=False)
     return torch.autograd.grad(output.sin().sum(), [x, *layer.parameters()])
 
 
