@@ -1,7 +1,7 @@
 """Hand-written Elman, LSTM and GRU cells in raw PyTorch tensors, checked against torch.nn."""
 
 from . import interruption as interruption  # first: the others import torch, which takes seconds
-from .cell import Cell
+from .cells.cell import Cell
 from .convert import from_torch, to_torch
 from .layers import GRU, LSTM, RNN
 from .models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from . import __version__
 from .cases import Case
-from .cell import Cell
-from .cells import BUILT_IN
+from .cells.cell import Cell
+from .cells.twins import BUILT_IN
 from .flops import Product
 from .implementations import THEIRS, Build, Unavailable, time_limit
 from .parity import Report, compare

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .cells import BUILT_IN
+from .cells.twins import BUILT_IN
 from .flops import Work, work
 
 KINDS = {"RNN": nn.RNN, "RNN_relu": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from .cell import Cell
+from .cells.cell import Cell
 from .equations import Line, arriving, direct_gradient, equations, pre_activation_names
 
 

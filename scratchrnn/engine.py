@@ -15,8 +15,8 @@ from torch.autograd import forward_ad
 
 from . import operators
 from .bptt import BPTT
-from .cell import Cell
-from .forward import Inputs, Setting, State, Weights, arrange, step_sizes, steps
+from .cells.cell import Cell, State
+from .forward import Inputs, Setting, Weights, arrange, step_sizes, steps
 
 
 def scan(

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from .cell import Cell
+from .cells.cell import Cell
 from .derivation import derivation
 from .equations import Line, adjoint_equations, arriving, direct_gradient, equations, pre_activation_names, tape_fields
 from .flops import work

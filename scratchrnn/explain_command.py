@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .cell import Cell
 from .cells import elman, elman_relu, gru, lstm
+from .cells.cell import Cell
 from .explain import SHOWN, Entry, Equation, Section, Table, explain
 from .implementations import imported
 from .walk import agrees, walk

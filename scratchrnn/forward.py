@@ -24,10 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from . import gemm
-from .cell import Cell
+from .cells.cell import Cell, State
 from .kernels import step_of
-
-State = tuple[Tensor, ...]
 
 
 class Weights(NamedTuple):

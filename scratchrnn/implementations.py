@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cell import Cell
-from .cells import BUILT_IN
+from .cells.cell import Cell
+from .cells.twins import BUILT_IN
 from .convert import from_torch
 from .recurrent import RecurrentLayer
 

@@ -1,6 +1,6 @@
 """A cell's step for the loop over time, by fewer calls than `update`: what a small step costs is the number of calls.
 
-Every equation stands in `cells.py`. One update pays to be spelled a second time, a GRU's, which torch has operations
+Every equation stands in `cells`. One update pays to be spelled a second time, a GRU's, which torch has operations
 for: a step takes 0.6 of the time with one row, 0.8 with 32 rows of 128. (The LSTM's would gain a tenth, the Elman
 cell's nothing.) Tests hold it to the equation.
 """
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .cell import Cell
-from .cells import gru_update
+from .cells.cell import Cell
+from .cells.gru import gru_update
 
 Step = Callable[..., tuple[Tensor, ...]]
 

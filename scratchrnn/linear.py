@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cell import Cell
+from .cells.cell import Cell
 from .equations import Line, direct_gradient, line
 
 

@@ -1,7 +1,7 @@
 """One step of each cell, matrix by matrix and gate by gate: the reading room.
 
 `RNNCell`, `LSTMCell` and `GRUCell` are called as torch.nn's are. Every product and every sum is written out; what
-follows them is the `update` of `cells.py` that the layers run, too.
+follows them is the `update` of the cell that the layers run, too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import no_torchscript, other_dtype
-from .cell import Cell
 from .cells import elman, elman_relu, gru, lstm
+from .cells.cell import Cell
 from .precision import agree, lowered
 
 

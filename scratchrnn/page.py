@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cell import Cell
+from .cells.cell import Cell
 from .equations import Line, equations
 from .linear import halves
 from .record import Record, Trace

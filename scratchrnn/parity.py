@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .cell import Cell
-from .cells import BUILT_IN
+from .cells.cell import Cell
+from .cells.twins import BUILT_IN
 from .one_step import RNNCellBase
 from .recurrent import RecurrentLayer
 

@@ -27,7 +27,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("scratchrnn.plot needs matplotlib: pip install 'scratchrnn[plot]'") from error
 
-from .cell import Cell
+from .cells.cell import Cell
 from .diagram import lay_out
 from .equations import equations
 from .latex import latex_name

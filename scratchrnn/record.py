@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .cell import Cell
-from .cells import BUILT_IN
+from .cells.cell import Cell
+from .cells.twins import BUILT_IN
 
 if TYPE_CHECKING:
     import pandas

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from . import arguments, engine
-from .cell import Cell
-from .cells import BUILT_IN
-from .forward import State, Weights
+from .cells.cell import Cell, State
+from .cells.probe import probe
+from .cells.twins import BUILT_IN
+from .forward import Weights
 from .precision import Precision, precision, without_autocast
-from .probe import probe
 from .sequences import Layout, permute_rows
 
 ScanFunction = Callable[..., tuple[Tensor, State]]

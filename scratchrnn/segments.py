@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from .backward import gradients
-from .forward import History, Inputs, Setting, State, steps
+from .cells.cell import State
+from .forward import History, Inputs, Setting, steps
 
 
 def remember(setting: Setting, inputs: Inputs) -> tuple[Tensor, State, list[Tensor]]:

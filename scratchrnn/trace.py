@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from .cell import Cell
+from .cells.cell import Cell, State
 from .convert import twin
 from .diversion import diverted, forwards_class
-from .forward import Inputs, Setting, State, Weights, arrange, columns, replay, step_sizes, steps
+from .forward import Inputs, Setting, Weights, arrange, columns, replay, step_sizes, steps
 from .record import ModelTrace, Nodes, Record, Trace
 from .recurrent import RecurrentLayer
 

@@ -16,7 +16,7 @@ from table import ROWS, mgu, mgu_adjoint, mgu_update, pair, pair_update
 
 import scratchrnn as sr
 from scratchrnn import Cell, RecurrentLayer, cells, trace
-from scratchrnn.cell import find_cell
+from scratchrnn.cells.registry import find_cell
 
 
 def cell(**changes):

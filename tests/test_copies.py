@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 import scratchrnn as sr
 from scratchrnn import cells
-from scratchrnn.cell import find_cell
+from scratchrnn.cells.registry import find_cell
 
 STACKED = {"num_layers": 2, "bidirectional": True}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import re
 from collections import namedtuple
 
@@ -18,6 +19,8 @@ from scratchrnn import cells
 from scratchrnn.equations import adjoint_equations, arriving, equations, line, tape_fields
 from scratchrnn.latex import latex_name
 from scratchrnn.walk import agrees, walk
+
+tapes = importlib.import_module("scratchrnn.cells.elman")
 
 each_cell = pytest.mark.parametrize("cell", [row.cell for row in ROWS], ids=lambda cell: cell.name)
 Gates = namedtuple("Gates", "f n")
@@ -197,19 +200,19 @@ def test_a_tape_may_be_read_by_its_fields_or_be_no_tape():
 def test_the_fields_of_a_tape_are_found_without_a_step():
     def by_module(f, h_prev):
         h = torch.narrow(f, -1, 0, 4) * h_prev
-        return (h,), cells.ElmanTape(h)
+        return (h,), tapes.ElmanTape(h)
 
     def plain(f, h_prev):
         return (f,), (f, h_prev)
 
     def of_own(f, h_prev):
         h = torch.tanh(f)
-        return (h,), cells.ElmanTape._make([h])
+        return (h,), tapes.ElmanTape._make([h])
 
     cell = functools.partial(sr.Cell, "OWN", ("f",))
     assert tape_fields(cell(by_module)) == ("h",)
     assert tape_fields(cell(plain)) == ()
-    text = "a tape that its class makes in its return statement; cannot read: cells.ElmanTape._make([h])"
+    text = "a tape that its class makes in its return statement; cannot read: tapes.ElmanTape._make([h])"
     assert outcome(equations, cell(of_own)) == (ValueError, f"update of cell 'OWN' should hold {text}")
 
 
@@ -347,7 +350,7 @@ class Called:
 
 def of_fixed_width(f, h_prev):
     h = torch.layer_norm(f, (4,))
-    return (h,), cells.ElmanTape(h)
+    return (h,), tapes.ElmanTape(h)
 
 
 class Method:

@@ -163,7 +163,8 @@ def test_a_flipped_sign_shows_in_the_text_and_is_found(name, function, sign, tmp
     before = said(capsys, name)
     tree = ast.fix_missing_locations(Flip(sign).visit(ast.parse(inspect.getsource(function))))
     file = tmp_path / "mutant.py"
-    file.write_text(f"from __future__ import annotations\nfrom scratchrnn.cells import *\n{ast.unparse(tree)}\n")
+    room = function.__module__
+    file.write_text(f"from __future__ import annotations\nfrom {room} import *\n{ast.unparse(tree)}\n")
     spec = importlib.util.spec_from_file_location("mutant", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -103,7 +103,7 @@ def test_a_flipped_sign_is_seen(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tree = Flip(sign).visit(ast.parse(inspect.getsource(getattr(cells, name))))
-    namespace = dict(vars(cells))
+    namespace = dict(getattr(cells, name).__globals__)
     exec(compile(ast.fix_missing_locations(tree), f"<{name} with sign {sign} flipped>", "exec"), namespace)
     install(monkeypatch, cells, name, namespace[name])
     report = verdict(kind, **options)
@@ -348,9 +348,10 @@ def plant(monkeypatch: pytest.MonkeyPatch, bug: Bug) -> None:
     owner, _, name = bug.name.rpartition(".")
     holder: Any = getattr(bug.module, owner) if owner else bug.module
     original = vars(holder)[name]
-    source = textwrap.dedent(inspect.getsource(original.fget if isinstance(original, property) else original))
+    function = original.fget if isinstance(original, property) else original
+    source = textwrap.dedent(inspect.getsource(function))
     assert source.count(bug.old) == 1, f"{bug.title}: {bug.old!r} should stand once in {bug.name}"
-    namespace = dict(vars(bug.module))
+    namespace = dict(function.__globals__)
     exec(
         compile("from __future__ import annotations\n" + source.replace(bug.old, bug.new), bug.title, "exec"), namespace
     )

@@ -23,7 +23,8 @@ from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
 from scratchrnn import plot
-from scratchrnn.cells import BUILT_IN, elman, gru, lstm
+from scratchrnn.cells import elman, gru, lstm
+from scratchrnn.cells.twins import BUILT_IN
 from scratchrnn.diagram import lay_out
 from scratchrnn.record import Record, Trace
 from scratchrnn.summary import gradient_norms, saturation, spectral_radius

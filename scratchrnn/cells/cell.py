@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
-from types import CodeType, FunctionType
 from typing import Any
 
 from torch import Tensor
 
-_cells: weakref.WeakValueDictionary[str, Cell] = weakref.WeakValueDictionary()
+from .registry import cells, keys
+
+State = tuple[Tensor, ...]
+
 
 TAKEN = frozenset(
     ("bias", "cell", "join", "layer", "lengths", "nodes", "reverse", "sequence", "step", "tensors", "unit", "valid")
@@ -102,10 +101,10 @@ class Cell:
                 f"gates and states of cell {self.name!r} should not be called {', '.join(collisions)}: "
                 "a trace has something else under that name"
             )
-        values["key"] = key = next(k for k in _keys(self.name, self.update, self.adjoint) if k not in _cells)
+        values["key"] = key = next(k for k in keys(self.name, self.update, self.adjoint) if k not in cells)
         for name, value in values.items():
             object.__setattr__(self, name, value)
-        _cells[key] = self
+        cells[key] = self
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By its fields, so that __post_init__ runs where it is loaded; a cell that is there already is taken instead.
@@ -115,45 +114,9 @@ class Cell:
         return self
 
 
-def find_cell(key: str) -> Cell:
-    """The living cell whose `key` this is.
-
-    Raises:
-        KeyError: there is none, as where a program that was exported in another process is run.
-    """
-    if key not in _cells:
-        raise KeyError(f"no cell with the key {key!r} here: make the cell, with the very same update, before this runs")
-    return _cells[key]
-
-
 def _restore(*fields: Any) -> Cell:
     wanted = Cell(*fields)
-    return next((cell for cell in list(_cells.values()) if cell == wanted), wanted)
-
-
-def _keys(name: str, *functions: Callable[..., Any] | None) -> Iterator[str]:
-    """Candidates for a key. It tells cells of one name apart by their code, so that no other is taken for it."""
-    if getattr(functions[0], "__module__", "") != "scratchrnn.cells":
-        name = f"{name}-{hashlib.sha256(repr(_content(functions)).encode()).hexdigest()[:8]}"
-    yield name
-    for n in count(2):
-        yield f"{name}#{n}"
-
-
-def _content(value: Any) -> Any:
-    """What a function computes by, as plain values, the same in every process: code, defaults, what it encloses."""
-    if isinstance(value, CodeType):
-        return value.co_code, value.co_names, _content(value.co_consts)
-    if isinstance(value, FunctionType):
-        try:
-            enclosed = tuple(cell.cell_contents for cell in value.__closure__ or ())
-        except ValueError:  # something that it encloses is defined later
-            enclosed = ()
-        inner = tuple(v.__code__ if isinstance(v, FunctionType) else v for v in enclosed)
-        return _content((value.__code__, value.__defaults__, inner))
-    if isinstance(value, tuple):
-        return tuple(_content(part) for part in value)
-    return value if value is None or isinstance(value, (bool, int, float, str, bytes)) else type(value).__name__
+    return next((cell for cell in list(cells.values()) if cell == wanted), wanted)
 
 
 def _argument_names(cell: Cell, which: str) -> tuple[str, ...]:
