@@ -18,7 +18,7 @@ from . import __version__
 from .cases import Case
 from .cells.cell import Cell
 from .cells.twins import BUILT_IN
-from .flops import Product
+from .equations.work import Product
 from .implementations import THEIRS, Build, Unavailable, time_limit
 from .parity import Report, compare
 from .recurrent import RecurrentLayer

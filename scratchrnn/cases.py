@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .cells.twins import BUILT_IN
-from .flops import Work, work
+from .equations.work import Work, work
 
 KINDS = {"RNN": nn.RNN, "RNN_relu": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 _TOO_MUCH = 40e9  # FLOP of one call: larger cases are run only if all of the suite are asked for

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from .cells import elman, elman_relu, gru, lstm
 from .cells.cell import Cell
-from .explain import SHOWN, Entry, Equation, Section, Table, explain
+from .equations.explain import SHOWN, Entry, Equation, Section, Table, explain
+from .equations.worked_example import agrees, walk
 from .implementations import imported
-from .walk import agrees, walk
 
 _CELLS = {"rnn": elman, "rnn_relu": elman_relu, "lstm": lstm, "gru": gru}
 

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from .cells.cell import Cell
-from .equations import Line, equations
-from .linear import halves
+from .equations.linear import halves
+from .equations.lines import Line
+from .equations.source import equations
 from .record import Record, Trace
 from .summary import dead, roads, saturation, span, stuck, time_constants
 

@@ -29,9 +29,9 @@ except ModuleNotFoundError as error:
 
 from .cells.cell import Cell
 from .diagram import lay_out
-from .equations import equations
-from .latex import latex_name
-from .linear import linear_forward
+from .equations.latex import latex_name
+from .equations.linear import linear_forward
+from .equations.source import equations
 from .record import Record, expect_record
 from .recurrent import RecurrentLayer
 from .summary import Saturation, saturable, saturation, span

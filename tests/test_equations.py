@@ -16,9 +16,10 @@ from table import ROWS, coupled, mgu, pair
 
 import scratchrnn as sr
 from scratchrnn import cells
-from scratchrnn.equations import adjoint_equations, arriving, equations, line, tape_fields
-from scratchrnn.latex import latex_name
-from scratchrnn.walk import agrees, walk
+from scratchrnn.equations.latex import latex_name
+from scratchrnn.equations.lines import line
+from scratchrnn.equations.source import adjoint_equations, arriving, equations, tape_fields
+from scratchrnn.equations.worked_example import agrees, walk
 
 tapes = importlib.import_module("scratchrnn.cells.elman")
 

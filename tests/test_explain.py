@@ -16,10 +16,10 @@ from test_mutants import Flip, install
 
 import scratchrnn as sr
 from scratchrnn import cells, cli
-from scratchrnn.derivation import derivation
-from scratchrnn.equations import line
-from scratchrnn.explain import explain
-from scratchrnn.walk import walk
+from scratchrnn.equations.derivation import derivation
+from scratchrnn.equations.explain import explain
+from scratchrnn.equations.lines import line
+from scratchrnn.equations.worked_example import walk
 
 CELLS = {"rnn": cells.elman, "rnn_relu": cells.elman_relu, "lstm": cells.lstm, "gru": cells.gru}
 OWN = {f"table:{name}": None for name in ("mgu", "mgu_walked", "coupled", "pair")}

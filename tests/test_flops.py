@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import scratchrnn as sr
 from scratchrnn import cells
-from scratchrnn.flops import Product, work
+from scratchrnn.equations.work import Product, work
 
 L, T, B, I, H = 2, 7, 3, 5, 4  # noqa: E741 - input_size
 

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
 from scratchrnn import page as page_room
-from scratchrnn.equations import equations
+from scratchrnn.equations.source import equations
 from scratchrnn.record import Record
 from scratchrnn.summary import carried, time_constants
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from .cells.cell import Cell
-from .equations import Line, arriving, direct_gradient, equations, pre_activation_names
+from ..cells.cell import Cell
+from .lines import Line
+from .source import arriving, direct_gradient, equations, pre_activation_names
 
 
 class Step(NamedTuple):

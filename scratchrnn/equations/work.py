@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .cells.cell import Cell
+from ..cells.cell import Cell
 
 
 class Product(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .cells.cell import Cell
-from .equations import Line, direct_gradient, line
+from ..cells.cell import Cell
+from .lines import Line, line
+from .source import direct_gradient
 
 
 def halves(gate: str, bias: bool = True, state: str = "h") -> tuple[Line, Line]:

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .cells import elman, elman_relu, gru, lstm
-from .cells.cell import Cell
+from ..cells import elman, elman_relu, gru, lstm
+from ..cells.cell import Cell
 from .derivation import derivation, gradient_name
-from .equations import Line, adjoint_equations, arriving, direct_gradient, equations, pre_activation_names
 from .linear import linear_backward, linear_forward
+from .lines import Line
+from .source import adjoint_equations, arriving, direct_gradient, equations, pre_activation_names
 
 TOLERANCE = 1e-12
 

@@ -1,7 +1,7 @@
 """What there is to say about a cell: forward equations, shapes, counts, the derivation of its adjoint, with numbers.
 
 All of it is read from the cell's own functions. `explain` gives sections of prose, equations and tables;
-`explain_command.py` prints them.
+the command `explain` prints them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
-from .cells.cell import Cell
+from ..cells.cell import Cell
 from .derivation import derivation
-from .equations import Line, adjoint_equations, arriving, direct_gradient, equations, pre_activation_names, tape_fields
-from .flops import work
 from .linear import linear_backward, linear_forward
-from .walk import TOLERANCE, Walk
+from .lines import Line
+from .source import adjoint_equations, arriving, direct_gradient, equations, pre_activation_names, tape_fields
+from .work import work
+from .worked_example import TOLERANCE, Walk
 
 _BYTES = 4  # of a float32
 SHOWN = 8
