@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_HALF = (torch.bfloat16, torch.float16)
-_LOWERED = (*_HALF, torch.float32)  # what autocast rounds: it leaves float64 and complex alone
+from .engine.autocast import HALF, LOWERED, autocast_dtype
 
 
 class Precision(NamedTuple):
@@ -36,30 +34,17 @@ def precision(x: Tensor, added: torch.dtype | None, projected: bool) -> Precisio
     """
     operand = autocast_dtype(x)
     if operand is None:
-        return Precision(x.dtype, torch.float32 if x.dtype in _HALF else x.dtype, x.dtype, x.dtype)
+        return Precision(x.dtype, torch.float32 if x.dtype in HALF else x.dtype, x.dtype, x.dtype)
     carried = operand if added is None or x.device.type != "cpu" else torch.promote_types(operand, added)
     return Precision(operand, torch.float32, operand if projected else carried, carried)
 
 
-def autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """The dtype to which autocast rounds `x` on its device, None where it is off or leaves it alone."""
-    device = x.device.type
-    if x.dtype in _LOWERED and device != "meta" and torch.is_autocast_enabled(device):  # meta raises when asked
-        return torch.get_autocast_dtype(device)
-    return None
-
-
 def agree(x: Tensor, other: Tensor) -> bool:
     """Whether both have one dtype, or autocast rounds both to its own."""
-    return other.dtype == x.dtype or (other.dtype in _LOWERED and autocast_dtype(x) is not None)
+    return other.dtype == x.dtype or (other.dtype in LOWERED and autocast_dtype(x) is not None)
 
 
 def lowered(x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in the dtype of autocast on `x`'s device, as a product is that has been computed there."""
     dtype = autocast_dtype(x)
     return tensors if dtype is None else tuple(t.to(dtype) for t in tensors)
-
-
-def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    """No autocast on `x`'s device inside."""
-    return nullcontext() if autocast_dtype(x) is None else torch.autocast(x.device.type, enabled=False)

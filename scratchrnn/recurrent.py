@@ -16,8 +16,9 @@ from . import arguments, engine
 from .cells.cell import Cell, State
 from .cells.probe import probe
 from .cells.twins import BUILT_IN
-from .forward import Weights
-from .precision import Precision, precision, without_autocast
+from .engine.autocast import without_autocast
+from .engine.columns import Weights
+from .precision import Precision, precision
 from .sequences import Layout, permute_rows
 
 ScanFunction = Callable[..., tuple[Tensor, State]]

@@ -20,7 +20,8 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from .cells.cell import Cell, State
 from .convert import twin
 from .diversion import diverted, forwards_class
-from .forward import Inputs, Setting, Weights, arrange, columns, replay, step_sizes, steps
+from .engine.columns import Inputs, Weights, arrange, columns
+from .engine.forward import Setting, replay, step_sizes, steps
 from .record import ModelTrace, Nodes, Record, Trace
 from .recurrent import RecurrentLayer
 

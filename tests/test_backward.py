@@ -8,9 +8,9 @@ from running import close, each_row, leaf, run, states
 from table import Row
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from scratchrnn import backward
 from scratchrnn.cells import gru
-from scratchrnn.forward import Setting
+from scratchrnn.engine import backward
+from scratchrnn.engine.forward import Setting
 
 
 @each_row

@@ -9,7 +9,7 @@ from table import Row
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import scratchrnn as sr
-from scratchrnn import gemm
+from scratchrnn.engine import gemm
 
 needs_onednn = pytest.mark.skipif(not gemm._works(), reason="this torch has no oneDNN linear layer")
 

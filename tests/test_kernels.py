@@ -11,7 +11,7 @@ from table import Row
 from torch import Tensor
 
 from scratchrnn import cells
-from scratchrnn.kernels import _SPELLED_AGAIN, step_of
+from scratchrnn.engine.kernels import _SPELLED_AGAIN, step_of
 
 
 def arguments(row: Row, B: int, H: int, scale: float, dtype: torch.dtype) -> list[Tensor]:

@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import scratchrnn as sr
-from scratchrnn import backward, cells, cli, forward, kernels, recurrent, verify
+from scratchrnn import cells, cli, recurrent, verify
+from scratchrnn.engine import backward, columns, forward, kernels
 from scratchrnn.parity import Report, compare
 
 TWINS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
@@ -179,7 +180,7 @@ BUGS = [
     ),
     Bug(
         "the initial state ignored",
-        forward,
+        columns,
         "arrange",
         "weights.hr, state)",
         "weights.hr, tuple(s * 0 for s in state))",
@@ -272,7 +273,7 @@ BUGS = [
     ),
     Bug(
         "the second bias forgotten",
-        forward,
+        columns,
         "arrange",
         "last(weights.bias_hh), (pad, 0))",
         "last(weights.bias_hh) * 0, (pad, 0))",

@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 import scratchrnn as sr
-from scratchrnn.forward import arrange
+from scratchrnn.engine.columns import arrange
 
 T, B, IN, H = 3, 2, 3, 4
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .forward import Inputs, Setting, steps
-from .precision import without_autocast
+from .autocast import without_autocast
+from .columns import Inputs
+from .forward import Setting, steps
 from .segments import recall, remember
 
 

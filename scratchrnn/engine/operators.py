@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cells.cell import Cell, State
-from .cells.registry import find_cell
-from .forward import Inputs, Setting, step_sizes, steps
+from ..cells.cell import Cell, State
+from ..cells.registry import find_cell
+from .columns import Inputs
+from .forward import Setting, step_sizes, steps
 from .segments import recall, remember
 
 _HOW = "str cell, Tensor? batch_sizes, bool reverse, int? checkpoint_every"

@@ -13,10 +13,11 @@ from torch import Tensor
 from torch._guards import TracingContext
 from torch.autograd import forward_ad
 
+from ..cells.cell import Cell, State
 from . import operators
 from .bptt import BPTT
-from .cells.cell import Cell, State
-from .forward import Inputs, Setting, Weights, arrange, step_sizes, steps
+from .columns import Inputs, Weights, arrange
+from .forward import Setting, step_sizes, steps
 
 
 def scan(

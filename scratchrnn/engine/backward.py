@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cells.cell import Cell, State
-from .forward import History, Inputs, Setting, columns, move, replay, windows
+from ..cells.cell import Cell, State
+from .columns import Inputs, columns, windows
+from .forward import History, Setting, move, replay
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
 _RUN = 64  # rows of one GEMM of a weight's gradient

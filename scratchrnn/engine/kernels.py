@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .cells.cell import Cell
-from .cells.gru import gru_update
+from ..cells.cell import Cell
+from ..cells.gru import gru_update
 
 Step = Callable[..., tuple[Tensor, ...]]
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..cells.cell import State
 from .backward import gradients
-from .cells.cell import State
-from .forward import History, Inputs, Setting, steps
+from .columns import Inputs
+from .forward import History, Setting, steps
 
 
 def remember(setting: Setting, inputs: Inputs) -> tuple[Tensor, State, list[Tensor]]:
