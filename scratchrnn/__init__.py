@@ -2,13 +2,13 @@
 
 from . import interruption as interruption  # first: the others import torch, which takes seconds
 from .cells.cell import Cell
-from .convert import from_torch, to_torch
-from .layers import GRU, LSTM, RNN
-from .models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel
-from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from .layers.convert import from_torch, to_torch
+from .layers.models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel
+from .layers.one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
+from .layers.recurrent import RecurrentLayer
+from .layers.rnn import GRU, LSTM, RNN
 from .parity import compare
 from .record import load_trace
-from .recurrent import RecurrentLayer
 from .trace import trace
 
 __version__ = "0.1.0"

@@ -20,8 +20,8 @@ from .cells.cell import Cell
 from .cells.twins import BUILT_IN
 from .equations.work import Product
 from .implementations import THEIRS, Build, Unavailable, time_limit
+from .layers.recurrent import RecurrentLayer
 from .parity import Report, compare
-from .recurrent import RecurrentLayer
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from .checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
-from .layers import GRU, LSTM, RNN
+from .layers.characters import CharacterModel, Characters, read_text
+from .layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
+from .layers.recurrent import RecurrentLayer
+from .layers.rnn import GRU, LSTM, RNN
 from .record import Trace
-from .recurrent import RecurrentLayer
-from .text import Characters, read_text
 from .trace import trace
-from .verify import CharacterModel
 
 KINDS: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 INPUT_SIZE, HIDDEN_SIZE = 32, 64  # of the model that is trained here

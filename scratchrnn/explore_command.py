@@ -10,8 +10,8 @@ from typing import Any
 from . import explore
 from .explore import Reading
 from .files import check_writable, replacing
+from .layers.characters import read_text
 from .page import page, write
-from .text import read_text
 
 _ENOUGH = 1000  # characters to train on
 _STEPS = 400

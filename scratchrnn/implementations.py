@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from .cells.cell import Cell
 from .cells.twins import BUILT_IN
-from .convert import from_torch
-from .recurrent import RecurrentLayer
+from .layers.convert import from_torch
+from .layers.recurrent import RecurrentLayer
 
 Build = Callable[[nn.RNNBase], Callable[..., Any]]
 

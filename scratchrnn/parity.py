@@ -24,8 +24,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .cells.cell import Cell
 from .cells.twins import BUILT_IN
-from .one_step import RNNCellBase
-from .recurrent import RecurrentLayer
+from .layers.one_step import RNNCellBase
+from .layers.recurrent import RecurrentLayer
 
 
 def tolerance(torch_error: float, dtype: torch.dtype) -> float:

@@ -32,8 +32,8 @@ from .diagram import lay_out
 from .equations.latex import latex_name
 from .equations.linear import linear_forward
 from .equations.source import equations
+from .layers.recurrent import RecurrentLayer
 from .record import Record, expect_record
-from .recurrent import RecurrentLayer
 from .summary import Saturation, saturable, saturation, span
 from .trace import run_by
 

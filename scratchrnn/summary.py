@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .layers.recurrent import RecurrentLayer
 from .record import Record, expect_record
-from .recurrent import RecurrentLayer
 from .trace import run_by
 
 

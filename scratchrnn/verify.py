@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from .convert import from_torch
+from .layers.characters import CharacterModel, Characters
+from .layers.convert import from_torch
 from .parity import Report, compare, for_json
-from .text import Characters
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 
@@ -117,20 +117,6 @@ def checkpoint_case(name: str, module: nn.Module) -> Case:
 
 
 # -------------------------------------------------------------------------------------------------- training
-
-
-class CharacterModel(nn.Module):
-    """Predicts the next character: embedding, recurrent layer, linear readout of every step."""
-
-    def __init__(self, alphabet: int, layer: nn.Module, size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(alphabet, size)
-        self.layer = layer
-        self.fc = nn.Linear(hidden_size, alphabet)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        output, _ = self.layer(self.embedding(ids))
-        return self.fc(output)
 
 
 @dataclass(frozen=True)

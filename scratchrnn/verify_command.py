@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from . import verify
-from .checkpoint import load_recurrent
 from .files import check_writable, write_json
+from .layers.characters import Characters, read_text
+from .layers.checkpoint import load_recurrent
 from .parity import Report
-from .text import Characters, read_text
 
 
 def add_parser(commands: Any) -> None:

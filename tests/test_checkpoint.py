@@ -16,7 +16,7 @@ from table import mgu
 from torch import nn
 
 import scratchrnn as sr
-from scratchrnn.checkpoint import load_recurrent
+from scratchrnn.layers.checkpoint import load_recurrent
 
 
 class Speaker(nn.Module):

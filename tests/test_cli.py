@@ -18,7 +18,7 @@ from torch import nn
 
 import scratchrnn as sr
 from scratchrnn import cli, verify, verify_command
-from scratchrnn.text import Characters, read_text
+from scratchrnn.layers.characters import Characters, read_text
 
 torch.manual_seed(0)
 FEW = [
@@ -283,7 +283,7 @@ def interrupted(start: str, moment: str, arguments: list[str], tmp_path: Path) -
     [
         ("module", "scratchrnn.interruption"),
         ("module", "torch.nn"),
-        ("module", "scratchrnn.one_step"),
+        ("module", "scratchrnn.layers.one_step"),
         ("script", "torch.types"),
     ],
 )

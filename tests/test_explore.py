@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import scratchrnn as sr
 from scratchrnn import cli, explore, explore_command
+from scratchrnn.layers.characters import read_text
 from scratchrnn.page import page
-from scratchrnn.text import read_text
 
 LETTERS = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
 

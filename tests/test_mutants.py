@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import scratchrnn as sr
-from scratchrnn import cells, cli, recurrent, verify
+from scratchrnn import cells, cli, verify
 from scratchrnn.engine import backward, columns, forward, kernels
+from scratchrnn.layers import recurrent
 from scratchrnn.parity import Report, compare
 
 TWINS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}

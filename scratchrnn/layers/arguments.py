@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .cells.cell import State
+from ..cells.cell import State
 from .precision import agree
 
 if TYPE_CHECKING:

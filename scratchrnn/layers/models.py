@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .layers import GRU, LSTM, RNN
 from .one_step import RNNCell
+from .rnn import GRU, LSTM, RNN
 
 
 def _check(x: Tensor) -> None:

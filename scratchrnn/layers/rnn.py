@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from .cells import elman, elman_relu, gru, lstm
+from ..cells import elman, elman_relu, gru, lstm
 from .recurrent import RecurrentLayer
 
 Init = TypeVar("Init", bound=Callable[..., None])

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import arguments, engine
-from .cells.cell import Cell, State
-from .cells.probe import probe
-from .cells.twins import BUILT_IN
-from .engine.autocast import without_autocast
-from .engine.columns import Weights
+from .. import engine
+from ..cells.cell import Cell, State
+from ..cells.probe import probe
+from ..cells.twins import BUILT_IN
+from ..engine.autocast import without_autocast
+from ..engine.columns import Weights
+from . import arguments
 from .precision import Precision, precision
 from .sequences import Layout, permute_rows
 

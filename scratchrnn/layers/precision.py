@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .engine.autocast import HALF, LOWERED, autocast_dtype
+from ..engine.autocast import HALF, LOWERED, autocast_dtype
 
 
 class Precision(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from .layers import GRU, LSTM, RNN
 from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .recurrent import RecurrentLayer
+from .rnn import GRU, LSTM, RNN
 
 _TWINS: dict[type[nn.Module], type[nn.Module]] = {
     nn.RNN: RNN,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def read_text(path: str | None = None, at_least: int = 1000) -> str:
@@ -44,3 +44,17 @@ class Characters:
     def vectors(self, ids: Tensor, size: int, generator: torch.Generator) -> Tensor:
         """[..., size]: each character as a vector drawn at random, the same one wherever it occurs."""
         return torch.randn(len(self.alphabet), size, generator=generator)[ids]
+
+
+class CharacterModel(nn.Module):
+    """Predicts the next character: embedding, recurrent layer, linear readout of every step."""
+
+    def __init__(self, alphabet: int, layer: nn.Module, size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(alphabet, size)
+        self.layer = layer
+        self.fc = nn.Linear(hidden_size, alphabet)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        output, _ = self.layer(self.embedding(ids))
+        return self.fc(output)

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cells import elman, elman_relu, gru, lstm
+from ..cells.cell import Cell
 from .arguments import no_torchscript, other_dtype
-from .cells import elman, elman_relu, gru, lstm
-from .cells.cell import Cell
 from .precision import agree, lowered
 
 
