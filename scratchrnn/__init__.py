@@ -8,8 +8,8 @@ from .layers.one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .layers.recurrent import RecurrentLayer
 from .layers.rnn import GRU, LSTM, RNN
 from .parity import compare
-from .record import load_trace
-from .trace import trace
+from .traces.record import load_trace
+from .traces.trace import trace
 
 __version__ = "0.1.0"
 

@@ -33,9 +33,9 @@ from .equations.latex import latex_name
 from .equations.linear import linear_forward
 from .equations.source import equations
 from .layers.recurrent import RecurrentLayer
-from .record import Record, expect_record
-from .summary import Saturation, saturable, saturation, span
-from .trace import run_by
+from .traces.record import Record, expect_record
+from .traces.summary import Saturation, saturable, saturation, span
+from .traces.trace import run_by
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito: for every eye
 _STYLES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # five to seven colours: 35 lines that differ

@@ -15,8 +15,9 @@ from running import outcome
 from table import ROWS, mgu, mgu_adjoint, mgu_update, pair, pair_update
 
 import scratchrnn as sr
-from scratchrnn import Cell, RecurrentLayer, cells, trace
+from scratchrnn import Cell, RecurrentLayer, cells
 from scratchrnn.cells.registry import find_cell
+from scratchrnn.traces import trace
 
 
 def cell(**changes):

@@ -14,9 +14,10 @@ from running import close
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn import cli, explore, explore_command
+from scratchrnn import cli, explore_command
 from scratchrnn.layers.characters import read_text
-from scratchrnn.page import page
+from scratchrnn.traces import reading as explore
+from scratchrnn.traces.page.page import page
 
 LETTERS = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
 

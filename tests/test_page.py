@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn import page as page_room
 from scratchrnn.equations.source import equations
-from scratchrnn.record import Record
-from scratchrnn.summary import carried, time_constants
+from scratchrnn.traces.page import page as write_page
+from scratchrnn.traces.record import Record
+from scratchrnn.traces.summary import carried, time_constants
 
 T, B, I, H = 7, 3, 4, 6  # noqa: E741 - input_size
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -512,7 +512,7 @@ def test_a_map_is_blue_above_zero_orange_below_and_sorted_as_chosen(show: Show) 
 
 
 def test_units_are_sorted_by_saturation(show: Show) -> None:
-    from scratchrnn.summary import saturation
+    from scratchrnn.traces.summary import saturation
 
     trace = traced(BY_NAME["GRU"])
     one = Record({name: t[:, :1] for name, t in trace.layer(0).tensors.items()}, trace.layer(0).cell)
@@ -724,7 +724,7 @@ def test_layers_that_read_different_numbers_of_steps_are_named(tmp_path: Path) -
     traces = {name: sr.trace(nn.GRU(I, H), torch.randn(steps, 1, I)) for name, steps in [("a", 3), ("b", 5)]}
     message = "layers read different numbers of steps: a, layer 0 3; b, layer 0 5"
     with pytest.raises(ValueError, match=re.escape(message)):
-        page_room.page(traces)
+        write_page(traces)
 
 
 @pytest.mark.parametrize("layer", [nn.RNN(I, H), nn.LSTM(I, H), nn.GRU(I, H)])
@@ -760,4 +760,4 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_half_precision_and_gradients_do_not_matter_to_a_page() -> None:
     layer = sr.RecurrentLayer(mgu, I, H, dtype=torch.bfloat16)
     x = torch.randn(T, 1, I, dtype=torch.bfloat16)
-    assert "MGU over 7 tokens" in page_room.page({"": sr.trace(layer, x, halves=True, differentiable=True)})
+    assert "MGU over 7 tokens" in write_page({"": sr.trace(layer, x, halves=True, differentiable=True)})

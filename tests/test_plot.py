@@ -26,8 +26,8 @@ from scratchrnn import plot
 from scratchrnn.cells import elman, gru, lstm
 from scratchrnn.cells.twins import BUILT_IN
 from scratchrnn.diagram import lay_out
-from scratchrnn.record import Record, Trace
-from scratchrnn.summary import gradient_norms, saturation, spectral_radius
+from scratchrnn.traces.record import Record, Trace
+from scratchrnn.traces.summary import gradient_norms, saturation, spectral_radius
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
 LENGTHS = [4, 6, 2]

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 import scratchrnn as sr
 from scratchrnn.cells import elman
-from scratchrnn.record import Trace
+from scratchrnn.traces.record import Trace
 
 I, H, LENGTHS = 3, 4, [2, 4, 1]  # noqa: E741 - input_size
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from .cells.cell import Cell, State
+from ..cells.cell import Cell, State
+from ..engine.columns import Inputs, Weights, arrange, columns
+from ..engine.forward import Setting, replay, step_sizes, steps
+from ..layers.convert import twin
+from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted, forwards_class
-from .engine.columns import Inputs, Weights, arrange, columns
-from .engine.forward import Setting, replay, step_sizes, steps
-from .layers.convert import twin
-from .layers.recurrent import RecurrentLayer
 from .record import ModelTrace, Nodes, Record, Trace
 
 

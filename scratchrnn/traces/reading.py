@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from .layers.characters import CharacterModel, Characters, read_text
-from .layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
-from .layers.recurrent import RecurrentLayer
-from .layers.rnn import GRU, LSTM, RNN
+from ..layers.characters import CharacterModel, Characters, read_text
+from ..layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
+from ..layers.recurrent import RecurrentLayer
+from ..layers.rnn import GRU, LSTM, RNN
 from .record import Trace
 from .trace import trace
 

@@ -1,6 +1,6 @@
 """A trace as a page to click through: one HTML file, which holds its data, its code and its style, and loads nothing.
 
-The file is `page.html` of `frontend/` with its style, its code and the libraries of `frontend/vendor` put in, and the
+The file is `page.html` beside this one with its style, its code and the libraries of `vendor` put in, and the
 numbers as base64 of float32. All that needs the cell is computed here; the page only looks numbers up and multiplies.
 """
 
@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .cells.cell import Cell
-from .equations.linear import halves
-from .equations.lines import Line
-from .equations.source import equations
-from .record import Record, Trace
-from .summary import dead, roads, saturation, span, stuck, time_constants
+from ...cells.cell import Cell
+from ...equations.linear import halves
+from ...equations.lines import Line
+from ...equations.source import equations
+from ..record import Record, Trace
+from ..summary import dead, roads, saturation, span, stuck, time_constants
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
 _WORDS = {
@@ -95,7 +95,7 @@ def write(path: str, text: str) -> None:
 
 
 def _file(*names: str) -> str:
-    return resources.files(__package__).joinpath("frontend", *names).read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath(*names).read_text(encoding="utf-8")
 
 
 def _tokens(tokens: Sequence[object] | None, steps: Mapping[str, int]) -> list[str]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .cells.cell import Cell
-from .cells.twins import BUILT_IN
+from ..cells.cell import Cell
+from ..cells.twins import BUILT_IN
 
 if TYPE_CHECKING:
     import pandas
@@ -150,7 +150,7 @@ class Trace:
             OSError: the file cannot be written.
             ValueError: there is no such sequence, or not one token for each of its steps.
         """
-        from .page import page, write
+        from .page.page import page, write
 
         write(path, page({"": self}, tokens, sequence, title))
 
@@ -217,7 +217,7 @@ class ModelTrace:
         Raises:
             ValueError: also where a layer was called several times: write a page of one of its calls.
         """
-        from .page import page, write
+        from .page.page import page, write
 
         write(path, page({name: self[name] for name, calls in self.calls.items() if calls}, tokens, sequence, title))
 

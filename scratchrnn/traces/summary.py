@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .layers.recurrent import RecurrentLayer
+from ..layers.recurrent import RecurrentLayer
 from .record import Record, expect_record
 from .trace import run_by
 

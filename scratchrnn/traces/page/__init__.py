@@ -1,0 +1,5 @@
+"""A trace as one HTML file to click through."""
+
+from .page import page, write
+
+__all__ = ["page", "write"]
