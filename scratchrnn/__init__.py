@@ -7,7 +7,7 @@ from .layers.models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel
 from .layers.one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .layers.recurrent import RecurrentLayer
 from .layers.rnn import GRU, LSTM, RNN
-from .parity import compare
+from .parity.compare import compare
 from .traces.record import load_trace
 from .traces.trace import trace
 

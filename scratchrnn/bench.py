@@ -21,7 +21,7 @@ from .cells.twins import BUILT_IN
 from .equations.work import Product
 from .implementations import THEIRS, Build, Unavailable, time_limit
 from .layers.recurrent import RecurrentLayer
-from .parity import Report, compare
+from .parity.compare import Report, compare
 
 if TYPE_CHECKING:
     from torch.utils.benchmark import Timer

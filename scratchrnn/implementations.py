@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +17,7 @@ from .cells.cell import Cell
 from .cells.twins import BUILT_IN
 from .layers.convert import from_torch
 from .layers.recurrent import RecurrentLayer
+from .parity.subjects import imported
 
 Build = Callable[[nn.RNNBase], Callable[..., Any]]
 
@@ -207,23 +205,6 @@ def subject(path: str, unchecked: bool = False) -> Subject:
     if isinstance(found, Cell) or (isinstance(found, type) and issubclass(found, nn.Module)):
         return Subject(found, unchecked)
     raise ValueError(f"subject {path!r} should be a scratchrnn.Cell or a class of torch.nn.Module, got {found!r}")
-
-
-def imported(argument: str, path: str) -> Any:
-    """What is at `my.module:Name`, looked for in the working directory too; `argument` is what messages call it.
-
-    Raises:
-        ValueError: the path is not of that form, or leads nowhere.
-    """
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise ValueError(f"{argument} should be of the form my.module:Name, got {path!r}")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{argument} {path!r} cannot be imported: {error}") from error
 
 
 def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:

@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 import scratchrnn as sr
-from scratchrnn import cli, verify, verify_command
+from scratchrnn import cli, verify_command
 from scratchrnn.layers.characters import Characters, read_text
+from scratchrnn.parity import verify
 
 torch.manual_seed(0)
 FEW = [

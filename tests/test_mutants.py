@@ -17,10 +17,11 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import scratchrnn as sr
-from scratchrnn import cells, cli, verify
+from scratchrnn import cells, cli
 from scratchrnn.engine import backward, columns, forward, kernels
 from scratchrnn.layers import recurrent
-from scratchrnn.parity import Report, compare
+from scratchrnn.parity import verify
+from scratchrnn.parity.compare import Report, compare
 
 TWINS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn.parity import Difference, Report, compare, for_json, tolerance
+from scratchrnn.parity.compare import Difference, Report, compare, for_json, tolerance
 
 
 class Scaled(nn.Module):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from .layers.characters import CharacterModel, Characters
-from .layers.convert import from_torch
-from .parity import Report, compare, for_json
+from ..layers.characters import CharacterModel, Characters
+from ..layers.convert import from_torch
+from .compare import Report, compare, for_json
 
 _DTYPES = (torch.float64, torch.float32, torch.bfloat16)
 

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from .cells.cell import Cell
-from .cells.twins import BUILT_IN
-from .layers.one_step import RNNCellBase
-from .layers.recurrent import RecurrentLayer
+from ..cells.cell import Cell
+from ..cells.twins import BUILT_IN
+from ..layers.one_step import RNNCellBase
+from ..layers.recurrent import RecurrentLayer
 
 
 def tolerance(torch_error: float, dtype: torch.dtype) -> float:

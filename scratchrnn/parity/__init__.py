@@ -1,0 +1,5 @@
+"""Is it the same? Any module beside torch.nn's: outputs, states and every gradient, held to one tolerance rule."""
+
+from .compare import Difference, Report, compare
+
+__all__ = ["Difference", "Report", "compare"]
