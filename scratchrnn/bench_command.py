@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from . import bench
-from .bench import Change, Result
-from .cases import KINDS, Case, load_suite, suites
+from .bench import results as records
+from .bench.cases import KINDS, Case, load_suite, suites
+from .bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
+from .bench.measure import measure, refusal
+from .bench.results import Change, Result
 from .files import check_writable, replacing, write_json
-from .implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
 
 _USUAL = (OURS, "cell loop")
 _NAME = "subject"
@@ -76,7 +77,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if not cases:
         raise ValueError(f"suite {options.suite!r} has no case for this")
     threads = options.threads or torch.get_num_threads()
-    console.print(f"{bench.machine(options.device)['processor']}, torch {torch.__version__}, {_threads(threads)}")
+    console.print(f"{records.machine(options.device)['processor']}, torch {torch.__version__}, {_threads(threads)}")
     if left_out:
         console.print(f"{left_out} cases of more than 40 GFLOP left out: --full runs them")
     refused = _refused(ways, cases, options, console)
@@ -89,7 +90,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
         for case in cases:
             progress.update(task, description=case.title)
             try:
-                results += bench.measure(
+                results += measure(
                     case,
                     {name: way for name, way in ways.items() if name != _NAME or case.layers not in refused},
                     options.rounds,
@@ -119,7 +120,7 @@ def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Name
     numbers = sorted({case.layers for case in cases}) if options.subject else []
     for layers in numbers:
         case = min((c for c in cases if c.layers == layers), key=lambda c: c.work.flops)
-        reason = bench.refusal(case, ways[_NAME], options.device, options.compile_limit, options.unchecked)
+        reason = refusal(case, ways[_NAME], options.device, options.compile_limit, options.unchecked)
         if reason is not None:
             refused[layers] = f"made as {ways[_NAME].call(case.theirs())}: {reason}"
     for layers, reason in refused.items() if len(refused) < len(numbers) else [*refused.items()][:1]:
@@ -170,11 +171,11 @@ def _threads(threads: int) -> str:
 
 def _write(options: argparse.Namespace, threads: int, results: Iterable[Result]) -> None:
     content = {
-        "machine": bench.machine(options.device),
+        "machine": records.machine(options.device),
         "threads": threads,
         "suite": options.suite,
         "rounds": options.rounds,
-        "results": [bench.to_dict(r) for r in results],
+        "results": [records.to_dict(r) for r in results],
     }
     write_json(options.json, content)
 
@@ -182,7 +183,7 @@ def _write(options: argparse.Namespace, threads: int, results: Iterable[Result])
 def _read(path: str) -> list[Result]:
     with open(path, encoding="utf-8") as file:
         try:
-            return [bench.from_dict(row) for row in json.load(file)["results"]]
+            return [records.from_dict(row) for row in json.load(file)["results"]]
         except UnicodeDecodeError:
             reason = "it is no text"
         except json.JSONDecodeError as error:
@@ -273,7 +274,7 @@ def _cells(result: Result) -> list[str]:
 
 def _summary(results: Sequence[Result]) -> list[list[str]]:
     """Geometric means of the ratios, a row for each cell and implementation, a column for each work and group."""
-    means = bench.geometric_means(results)
+    means = records.geometric_means(results)
     columns = sorted(dict.fromkeys((training, group) for _, _, training, group in means), key=lambda c: c[0])
     titles = [f"{'train' if training else 'infer'} {group}" for training, group in columns]
     rows = [["geometric mean of the ratios", *titles]]
@@ -284,7 +285,7 @@ def _summary(results: Sequence[Result]) -> list[list[str]]:
 
 
 def _compare(first: str, second: str, console: Any) -> int:
-    changes = bench.changes(_read(first), _read(second))
+    changes = records.changes(_read(first), _read(second))
     if not changes:
         raise ValueError(f"{first} and {second} have no case in common")
     moved = sorted((c for c in changes if c.beyond_noise), key=lambda c: c.ratio)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from .bench import Result
-from .implementations import THEIRS
+from .bench.implementations import THEIRS
+from .bench.results import Result
 from .plot import COLOURS
 
 _MARKERS = "osD^vPX*"

@@ -18,10 +18,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn import bench, bench_command, cli, implementations
-from scratchrnn.bench import Change, Result, changes, from_dict, geometric_means, measure, to_dict
-from scratchrnn.cases import Case, load_suite, suites
-from scratchrnn.implementations import IMPLEMENTATIONS, OURS, THEIRS, Unavailable, subject, time_limit
+from scratchrnn import bench, bench_command, cli
+from scratchrnn.bench import implementations
+from scratchrnn.bench.cases import Case, load_suite, suites
+from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, Unavailable, subject, time_limit
+from scratchrnn.bench.measure import measure, peak_memory
+from scratchrnn.bench.results import Change, Result, changes, from_dict, geometric_means, to_dict
 
 SMALL = {cell: Case("small", cell, True, 2, 3, 2, 4, 5) for cell in ("RNN", "RNN_relu", "LSTM", "GRU")}
 ON_CPU = [OURS, "cell loop", "Python loop"]
@@ -149,7 +151,7 @@ def test_peak_memory_is_the_most_that_is_there_at_once() -> None:
         c = torch.empty(1 << 19, dtype=torch.uint8)
         del b, c
 
-    assert 3 << 20 <= bench.peak_memory(run) < (3 << 20) + 4096
+    assert 3 << 20 <= peak_memory(run) < (3 << 20) + 4096
 
 
 def test_median_spread_and_noise() -> None:
@@ -501,14 +503,14 @@ def test_markdown_is_a_table(few: None, run: Run) -> None:
 def test_an_interruption_keeps_what_was_measured(
     few: None, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    measured = bench.measure
+    measured = bench_command.measure
 
     def once(case: Case, *arguments: Any, **options: Any) -> list[Result]:
         if case.cell == "GRU":
             raise KeyboardInterrupt
         return measured(case, *arguments, **options)
 
-    monkeypatch.setattr(bench, "measure", once)
+    monkeypatch.setattr(bench_command, "measure", once)
     path = tmp_path / "r.json"
     status, shown = run("--json", str(path))
     assert status == 130
@@ -639,7 +641,7 @@ def test_a_file_that_cannot_be_written_is_said_before_the_work(
 ) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bench, "measure", None)
+    monkeypatch.setattr(bench_command, "measure", None)
     status, shown = run(*arguments)
     assert status == 2
     assert shown.startswith(f"scratchrnn bench: {message}")

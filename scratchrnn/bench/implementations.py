@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cells.cell import Cell
-from .cells.twins import BUILT_IN
-from .layers.convert import from_torch
-from .layers.recurrent import RecurrentLayer
-from .parity.subjects import imported
+from ..cells.cell import Cell
+from ..cells.twins import BUILT_IN
+from ..layers.convert import from_torch
+from ..layers.recurrent import RecurrentLayer
+from ..parity.subjects import imported
 
 Build = Callable[[nn.RNNBase], Callable[..., Any]]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .cells.twins import BUILT_IN
-from .equations.work import Work, work
+from ..cells.twins import BUILT_IN
+from ..equations.work import Work, work
 
 KINDS = {"RNN": nn.RNN, "RNN_relu": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
 _TOO_MUCH = 40e9  # FLOP of one call: larger cases are run only if all of the suite are asked for
@@ -48,12 +48,7 @@ class Case:
 
 def suites() -> dict[str, Path]:
     """The tables of shapes, by name."""
-    return {path.stem: path for path in sorted(_suites_folder().glob("*.csv"))}
-
-
-def _suites_folder() -> Path:
-    inside = Path(__file__).parent / "suites"  # installed; in a clone they lie with the recorded results
-    return inside if inside.is_dir() else Path(__file__).parents[1] / "benchmarks" / "suites"
+    return {path.stem: path for path in sorted((Path(__file__).parent / "suites").glob("*.csv"))}
 
 
 def load_suite(name: str, full: bool = False) -> tuple[list[Case], int]:
