@@ -305,7 +305,7 @@ def _change(change: Change) -> str:
 
 def _plotting() -> Any:
     try:
-        from . import bench_plot
+        from .plot import bench as bench_plot
     except ModuleNotFoundError as error:
         raise ValueError(f"--plot needs matplotlib: pip install 'scratchrnn[plot]' ({error})") from None
     return bench_plot

@@ -598,7 +598,7 @@ def test_all_implementations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_picture_shows_ratios_and_times(few: None, run: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from scratchrnn.bench_plot import figure
+    from scratchrnn.plot.bench import figure
 
     path = tmp_path / "p.png"
     assert run("--plot", str(path))[0] == 0
@@ -619,9 +619,10 @@ def test_the_picture_shows_ratios_and_times(few: None, run: Run, tmp_path: Path)
 
 
 def test_the_picture_needs_matplotlib(few: None, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "scratchrnn.bench_plot", raising=False)
-    monkeypatch.delattr(sr, "bench_plot", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in [name for name in sys.modules if name.startswith("scratchrnn.plot")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(sr, "plot", raising=False)
     status, shown = run("--plot", "p.png")
     assert status == 2
     assert "--plot needs matplotlib: pip install 'scratchrnn[plot]'" in shown

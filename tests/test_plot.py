@@ -25,7 +25,9 @@ import scratchrnn as sr
 from scratchrnn import plot
 from scratchrnn.cells import elman, gru, lstm
 from scratchrnn.cells.twins import BUILT_IN
-from scratchrnn.diagram import lay_out
+from scratchrnn.plot.axes import COLOURS, line_styles
+from scratchrnn.plot.diagram import _boxes
+from scratchrnn.plot.layout import lay_out
 from scratchrnn.traces.record import Record, Trace
 from scratchrnn.traces.summary import gradient_norms, saturation, spectral_radius
 
@@ -168,7 +170,7 @@ def test_under_a_projection_a_units_emitted_state_is_shown_only_if_named() -> No
 
 
 def test_thirty_five_lines_differ() -> None:
-    styles = plot._line_styles()
+    styles = line_styles()
     found = [next(styles) for _ in range(35)]
     assert len({(style["color"], str(style["linestyle"])) for style in found}) == 35
 
@@ -344,7 +346,7 @@ def test_no_box_of_a_diagram_overlaps_another_and_every_text_is_inside_its_box(c
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_an_arrow_of_a_diagram_meets_no_box_but_those_at_its_ends(cell: sr.Cell) -> None:
-    _, sources = plot._boxes(cell)
+    _, sources = _boxes(cell)
     figure = plot.diagram(cell)
     arrows = [p for p in figure.axes[0].patches if isinstance(p, FancyArrowPatch)]
     assert len(arrows) == sum(len(made_from) for made_from in sources.values())
@@ -417,7 +419,7 @@ def crossings(sources: dict[str, list[str]], last: list[str]) -> int:
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_no_two_arrows_of_these_cells_cross(cell: sr.Cell) -> None:
-    _, sources = plot._boxes(cell)
+    _, sources = _boxes(cell)
     assert crossings(sources, [*sources][-len(cell.states) :]) == 0
 
 
@@ -576,7 +578,7 @@ def test_where_matplotlib_is_missing_the_import_says_what_to_install() -> None:
 
 
 def test_the_benchmarks_picture_has_the_same_colours() -> None:
-    from scratchrnn import bench_plot
+    from scratchrnn.plot import bench as bench_plot
 
-    assert bench_plot.COLOURS is plot.COLOURS
-    assert len({to_rgba(colour) for colour in plot.COLOURS}) == 7
+    assert bench_plot.COLOURS is COLOURS
+    assert len({to_rgba(colour) for colour in COLOURS}) == 7

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from .bench.implementations import THEIRS
-from .bench.results import Result
-from .plot import COLOURS
+from ..bench.implementations import THEIRS
+from ..bench.results import Result
+from .axes import COLOURS
 
 _MARKERS = "osD^vPX*"
 
