@@ -1,17 +1,28 @@
 """Hand-written Elman, LSTM and GRU cells in raw PyTorch tensors, checked against torch.nn."""
 
-from . import interruption as interruption  # first: the others import torch, which takes seconds
-from .cells.cell import Cell
-from .layers.convert import from_torch, to_torch
-from .layers.models import GRUModel, LSTMModel, MultiLayerRNN, RNNModel
-from .layers.one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
-from .layers.recurrent import RecurrentLayer
-from .layers.rnn import GRU, LSTM, RNN
-from .parity.compare import compare
-from .traces.record import load_trace
-from .traces.trace import trace
+from importlib import import_module
+from typing import Any
 
-__version__ = "0.1.0"
+from . import interruption as interruption  # first: the others import torch, which takes seconds
+from .cells import Cell
+from .layers import (
+    GRU,
+    LSTM,
+    RNN,
+    GRUCell,
+    GRUModel,
+    LSTMCell,
+    LSTMModel,
+    MultiLayerRNN,
+    RecurrentLayer,
+    RNNCell,
+    RNNCellBase,
+    RNNModel,
+    from_torch,
+    to_torch,
+)
+from .parity import compare
+from .traces import load_trace, trace
 
 RNNBase = (
     RecurrentLayer  # torch.nn's name, for isinstance(module, nn.RNNBase); it takes a cell where theirs takes a mode
@@ -38,3 +49,15 @@ __all__ = [
     "to_torch",
     "trace",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What is loaded when it is asked for: `plot` needs matplotlib, and `__version__` looks for what is installed."""
+    match name:
+        case "plot":
+            return import_module(".plot", __name__)
+        case "summary":
+            return import_module(".traces.summary", __name__)
+        case "__version__":
+            return import_module("importlib.metadata").version("scratchrnn")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

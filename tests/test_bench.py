@@ -18,12 +18,14 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn import bench, bench_command, cli
+from scratchrnn import bench, cli
 from scratchrnn.bench import implementations
 from scratchrnn.bench.cases import Case, load_suite, suites
 from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, Unavailable, subject, time_limit
 from scratchrnn.bench.measure import measure, peak_memory
 from scratchrnn.bench.results import Change, Result, changes, from_dict, geometric_means, to_dict
+from scratchrnn.cli import bench as bench_command
+from scratchrnn.cli.main import _parser
 
 SMALL = {cell: Case("small", cell, True, 2, 3, 2, 4, 5) for cell in ("RNN", "RNN_relu", "LSTM", "GRU")}
 ON_CPU = [OURS, "cell loop", "Python loop"]
@@ -401,7 +403,7 @@ def test_what_differs_in_many_cases_is_told_once(few: None, capsys: pytest.Captu
         Result(c, "subject", skipped=f"differs from torch.nn: DIFFERS output err {k}") for k, c in enumerate(of)
     ]
     late = [Result(c, "subject", skipped="not ready to run within 1 s") for c in of[:1]]
-    options = cli._parser().parse_args(["bench"])
+    options = _parser().parse_args(["bench"])
     bench_command._show([*different, *late], options, Console(soft_wrap=True))
     skipped = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
     assert skipped == [
@@ -589,7 +591,7 @@ def test_implementations_are_chosen(few: None, run: Run, tmp_path: Path) -> None
 
 
 def test_all_implementations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = cli._parser().parse_args(["bench", "--implementations", "all"])
+    options = _parser().parse_args(["bench", "--implementations", "all"])
     assert set(bench_command._implementations(options)) == set(IMPLEMENTATIONS) - {THEIRS}
 
 

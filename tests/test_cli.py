@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 import scratchrnn as sr
-from scratchrnn import cli, verify_command
+from scratchrnn import cli
+from scratchrnn.cli import verify as verify_command
 from scratchrnn.layers.characters import Characters, read_text
 from scratchrnn.parity import verify
 

@@ -14,7 +14,8 @@ from running import close
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn import cli, explore_command
+from scratchrnn import cli
+from scratchrnn.cli import explore as explore_command
 from scratchrnn.layers.characters import read_text
 from scratchrnn.traces import reading as explore
 from scratchrnn.traces.page.page import page

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scratchrnn.files import check_writable, replacing, write_json
+from scratchrnn.cli.files import check_writable, replacing, write_json
 
 
 def test_a_file_is_there_when_it_is_whole(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_written_to_as_it_is() -> None:
-    code = "from scratchrnn.files import *; check_writable('/dev/stdout'); write_json('/dev/stdout', [1])"
+    code = "from scratchrnn.cli.files import *; check_writable('/dev/stdout'); write_json('/dev/stdout', [1])"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=600)
     assert done.stdout == b"[\n 1\n]\n"
 

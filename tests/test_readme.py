@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scratchrnn.bench_command import _markdown, _read, _summary
+from scratchrnn.cli.bench import _markdown, _read, _summary
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version as version_of
 from typing import Any
 
 from docutils import nodes  # type: ignore  # has no types
 from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore
 
-import scratchrnn
-
 project = "scratchrnn"
-release = version = scratchrnn.__version__
+release = version = version_of("scratchrnn")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns: list[str] = []
 myst_enable_extensions = ["dollarmath"]  # $...$, as code hosts show it, too

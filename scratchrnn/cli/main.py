@@ -7,15 +7,17 @@ import difflib
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
-from . import __version__, bench_command, explain_command, explore_command, interruption, verify_command
+from .. import interruption
+from . import bench, explain, explore, verify
 
 _COMMANDS: dict[str, Any] = {
-    "verify": verify_command,
-    "bench": bench_command,
-    "explain": explain_command,
-    "explore": explore_command,
+    "verify": verify,
+    "bench": bench,
+    "explain": explain,
+    "explore": explore,
 }
 
 
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="scratchrnn",
         description="Elman, LSTM and GRU cells written out by hand, checked against torch.nn.",
     )
-    parser.add_argument("--version", action="version", version=f"scratchrnn {__version__}")
+    parser.add_argument("--version", action="version", version=f"scratchrnn {version('scratchrnn')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for room in _COMMANDS.values():
         room.add_parser(commands)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..layers.characters import Characters, read_text
+from ..layers.checkpoint import load_recurrent
+from ..parity import verify
+from ..parity.compare import Report
 from .files import check_writable, write_json
-from .layers.characters import Characters, read_text
-from .layers.checkpoint import load_recurrent
-from .parity import verify
-from .parity.compare import Report
 
 
 def add_parser(commands: Any) -> None:

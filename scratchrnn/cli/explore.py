@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..layers.characters import read_text
+from ..traces import reading as explore
+from ..traces.page.page import page, write
+from ..traces.reading import Reading
 from .files import check_writable, replacing
-from .layers.characters import read_text
-from .traces import reading as explore
-from .traces.page.page import page, write
-from .traces.reading import Reading
 
 _ENOUGH = 1000  # characters to train on
 _STEPS = 400

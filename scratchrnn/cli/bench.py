@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from .bench import results as records
-from .bench.cases import KINDS, Case, load_suite, suites
-from .bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
-from .bench.measure import measure, refusal
-from .bench.results import Change, Result
+from ..bench import results as records
+from ..bench.cases import KINDS, Case, load_suite, suites
+from ..bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
+from ..bench.measure import measure, refusal
+from ..bench.results import Change, Result
 from .files import check_writable, replacing, write_json
 
 _USUAL = (OURS, "cell loop")
@@ -305,7 +305,7 @@ def _change(change: Change) -> str:
 
 def _plotting() -> Any:
     try:
-        from .plot import bench as bench_plot
+        from ..plot import bench as bench_plot
     except ModuleNotFoundError as error:
         raise ValueError(f"--plot needs matplotlib: pip install 'scratchrnn[plot]' ({error})") from None
     return bench_plot
