@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from scratchrnn.cells import gru
 from scratchrnn.engine import backward
+from scratchrnn.engine.columns import Columns
 from scratchrnn.engine.forward import Setting
 
 
@@ -32,7 +33,7 @@ def test_blocks_and_runs_change_nothing(
 
 def test_blocks_cut_the_steps_by_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     def cut(sizes: list[int], reverse: bool = False) -> list[int]:
-        return [*backward._block_lengths(Setting(gru, sizes, reverse), backward._BLOCK_BYTES // 4)]
+        return [*backward._block_lengths(Setting(gru, Columns.of(gru), sizes, reverse), backward._BLOCK_BYTES // 4)]
 
     monkeypatch.setattr(backward, "_RUN", 1)
     assert cut([3, 3, 2, 2, 1, 1]) == [1, 1, 2, 2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from running import close, each_row, leaf, run, states
+from running import close, each_row, leaf, run, states, tensors
 from table import BY_HAND, Row, mgu_walked
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -132,3 +132,24 @@ def test_a_new_layer_keeps_everything_and_a_copy_keeps_the_setting(row: Row) -> 
     layer.checkpoint_every = 5
     assert copy.deepcopy(layer).checkpoint_every == 5
     assert pickle.loads(pickle.dumps(layer)).checkpoint_every == 5
+
+
+@pytest.mark.parametrize("layer", [sr.LSTM, sr.GRU])
+def test_a_captured_layer_takes_any_number_of_steps(layer: Any) -> None:
+    made = layer(3, 4, num_layers=2, dtype=torch.float64)
+    made.checkpoint_every = 4
+    graphs = []
+
+    def counted(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    compiled = torch.compile(made, backend=counted, fullgraph=True, dynamic=True)
+    T = torch.export.Dim("T", min=5, max=1000)  # two segments at least: torch tells 1 from all other numbers
+    exported = torch.export.export(made, (leaf(9, 2, 3),), dynamic_shapes={"input": {0: T}}).module()
+    for steps in (7, 9, 16, 30):
+        x = leaf(steps, 2, 3)
+        expected = run(made, x)
+        close(run(compiled, x), expected)
+        close(tensors(exported(x)), expected[0])
+    assert len(graphs) == 1

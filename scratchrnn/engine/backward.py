@@ -2,50 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..cells.cell import Cell, State
-from .columns import Inputs, columns, windows
-from .forward import History, Setting, move, replay
+from ..cells.cell import State
+from .columns import Operands
+from .forward import Kept, Run, Setting, move, replay, steps
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
 _RUN = 64  # rows of one GEMM of a weight's gradient
 _TERMS = 512  # of one GEMM of the input's gradient
 
 
-def gradients(
-    setting: Setting, inputs: Inputs, history: History, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
-) -> list[Tensor | None]:
-    """The gradients of `inputs`, flat: by BPTT through a block of steps, and of each weight for all the block's rows.
+def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
+    """The gradients of the operands: by BPTT through a block of steps, and of each weight for all the block's rows.
 
-    `needed` says which of them are wanted, `d_outputs` are the gradients of the emitted rows and the last states.
+    `needed` says which of them are wanted, `upstream` are the gradients of the emitted rows and the last states; None
+    stands for zero.
     """
-    need_x, need_bias, need_W_ih, need_W_hh, need_W_hr, *_ = needed
-    d_output, *d_last = d_outputs
-    d_state = tuple(torch.zeros_like(s) if d is None else d for s, d in zip(inputs.state, d_last, strict=True))
-    dx = torch.empty_like(inputs.x) if need_x else None
+    if setting.checkpoint_every is not None:
+        return _in_segments(setting, operands, kept, needed, upstream)
+    assert kept.pre is not None
+    x, columns = operands.x.flatten(0, -2), setting.columns
+    d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
+    d_state = tuple(
+        torch.zeros_like(s) if d is None else d for s, d in zip(operands.state, upstream.state, strict=True)
+    )
+    dx = torch.empty_like(x) if needed.x else None
     d_bias = dW_ih = dW_hh = dW_hr = None
-    input_side, hidden_side = windows(setting.cell, inputs.W_hh)
-    row_bytes = history.pre.shape[1] * history.pre.element_size()
+    row_bytes = kept.pre.shape[1] * kept.pre.element_size()
     for block, rows in reversed([*setting.cut(_block_lengths(setting, row_bytes))]):
-        in_block = History(history.pre[rows], tuple(s[rows] for s in history.state_prev))
-        d_emitted = None if d_output is None else d_output[rows]
-        d_pre, d_projected, unprojected, d_state = _through_time(block, inputs, in_block, d_emitted, d_state)
+        of_block = Kept(kept.pre[rows], tuple(s[rows] for s in kept.state_prev))
+        found = _through_time(block, operands, of_block, None if d_output is None else d_output[rows], d_state)
+        d_state = found.d_state
+        d_input_side, d_hidden_side = columns.input_side(found.d_pre), columns.hidden_side(found.d_pre)
         if dx is not None:
-            dx[rows] = _input_gradient(d_pre[:, input_side], inputs.W_ih, hidden_side.start)
-        if need_bias:
-            d_bias = d_pre.sum(0) if d_bias is None else d_bias.add_(d_pre.sum(0))
-        if need_W_ih:
-            dW_ih = _weight_gradient(dW_ih, d_pre[:, input_side], inputs.x[rows])
-        if need_W_hh:
-            dW_hh = _weight_gradient(dW_hh, d_pre[:, hidden_side], in_block.state_prev[0])
-        if need_W_hr and d_projected is not None:
-            dW_hr = _weight_gradient(dW_hr, d_projected, unprojected)
-    return [dx, d_bias, dW_ih, dW_hh, dW_hr, *d_state]
+            dx[rows] = _input_gradient(d_input_side, operands.W_ih, kept.pre.shape[1] - operands.W_hh.shape[0])
+        if needed.bias:
+            d_bias = found.d_pre.sum(0) if d_bias is None else d_bias.add_(found.d_pre.sum(0))
+        if needed.W_ih:
+            dW_ih = _weight_gradient(dW_ih, d_input_side, x[rows])
+        if needed.W_hh:
+            dW_hh = _weight_gradient(dW_hh, d_hidden_side, of_block.state_prev[0])
+        if needed.W_hr and found.d_emitted is not None:
+            dW_hr = _weight_gradient(dW_hr, found.d_emitted, found.unprojected)
+    return Operands(None if dx is None else dx.view_as(operands.x), d_bias, dW_ih, dW_hh, dW_hr, d_state)
+
+
+def _in_segments(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
+    """Of a scan cut into scans, each run again from the state that it began with."""
+    x = operands.x.flatten(0, -2)
+    d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
+    dx = torch.empty_like(x) if needed.x else None
+    d_weights: list[Tensor | None] = []
+    d_state = upstream.state
+    for (segment, rows), *start in reversed([*zip(setting.segments(), *kept.state_prev, strict=True)]):
+        part = operands._replace(x=x[rows], state=tuple(start))
+        again = steps(segment, part, keep=True).kept
+        assert again is not None
+        d_part = Run(None if d_output is None else d_output[rows], d_state)
+        found = gradients(segment, part, again, needed, d_part)
+        d_state = found.state
+        if dx is not None:
+            dx[rows] = found.x
+        added = zip(d_weights or found.weights, found.weights, strict=True)
+        d_weights = [total if total is None or total is part else total.add_(part) for total, part in added]
+    return Operands.of([None if dx is None else dx.view_as(operands.x), *d_weights, *d_state])
 
 
 def _weight_gradient(total: Tensor | None, d_rows: Tensor, rows: Tensor) -> Tensor:
@@ -74,24 +99,27 @@ def _input_gradient(d_rows: Tensor, W_ih: Tensor, only_input: int) -> Tensor:
     return total
 
 
+class _ThroughTime(NamedTuple):
+    d_pre: Tensor  # [N, (S + G) * H]
+    d_state: State  # of the state before the first step
+    d_emitted: Tensor | None  # [N, R], of what is projected, and
+    unprojected: Tensor  # [N, H], what it is projected from: for W_hr
+
+
 def _through_time(
-    setting: Setting, inputs: Inputs, history: History, d_output: Tensor | None, d_state: State
-) -> tuple[Tensor, Tensor | None, Tensor, State]:
-    """Gradients of the pre-activations [N, (S + G) * H] and of the state before; for W_hr, those of what it emits, and
-    what it projects.
+    setting: Setting, operands: Operands, kept: Kept, d_output: Tensor | None, d_state: State
+) -> _ThroughTime:
+    """Per step, with the local derivatives A_s of all pre-activations by state s (see `_local_derivatives`):
 
-    Per step, with the local derivatives A_s of all pre-activations by state s (see `_local_derivatives`):
-
-        dpre_t = A_h * dh_t + A_c * dc_t + ...;      dh_{t-1} = W_hh^T dpre_t + the direct road
+    dpre_t = A_h * dh_t + A_c * dc_t + ...;      dh_{t-1} = W_hh^T dpre_t + the direct road
     """
-    cell, sizes = setting.cell, setting.sizes
-    W_hh, W_hr = inputs.W_hh, inputs.W_hr
+    sizes, W_hr = setting.sizes, operands.W_hr
     d_rows = d_output.split(sizes) if d_output is not None else None
-    d_emitted: list[Tensor] = [inputs.x] * len(sizes) if W_hr is not None else []  # each is replaced at its step
+    d_emitted: list[Tensor] = [operands.x] * len(sizes) if W_hr is not None else []  # each is replaced at its step
 
     batch = d_state[0].shape[0]
-    unprojected, tape = replay(cell, history)
-    pull = _ByHand(setting, W_hh, history, tape)
+    (unprojected, *_), tape = replay(setting, kept)
+    pull = _ByHand(setting, operands.W_hh, kept.pre, tape)
     d_state = tuple(d.contiguous() for d in d_state)
     waiting = tuple(d[batch:] for d in d_state)
     for t in setting.order()[::-1]:
@@ -104,15 +132,7 @@ def _through_time(
             dh = dh @ W_hr
         d_state = pull(t, (dh, *d_others))
     d_state, _ = move(d_state, waiting, batch)
-    return pull.d_pre, torch.cat(d_emitted) if W_hr is not None else None, unprojected[0], d_state
-
-
-def _summed(product: Tensor, direct: Sequence[Tensor], states: int) -> State:
-    """The gradients of the previous states: of h by W_hh, and of those that are reached directly, h last or not."""
-    others = direct[len(direct) - states + 1 :]
-    if len(direct) == states:
-        product += direct[0]  # not by addmm, which starts from its largest term and loses more to rounding
-    return (product, *others)
+    return _ThroughTime(pull.d_pre, d_state, torch.cat(d_emitted) if W_hr is not None else None, unprojected)
 
 
 class _ByHand:
@@ -122,46 +142,56 @@ class _ByHand:
     gradients of the states before the step.
     """
 
-    def __init__(self, setting: Setting, W_hh: Tensor, history: History, tape: Any) -> None:
-        cell, sizes, pre = setting.cell, setting.sizes, history.pre
-        count = len(cell.pre_activations)
-        by_state = _local_derivatives(cell, tape, pre)
-        stacks = [pre.new_empty(pre.shape[0], len(by_h), pre.shape[1] // count) for by_h in by_state]
-        for stack, derivatives in zip(stacks, by_state, strict=True):
-            for k, values in enumerate(derivatives):
-                stack[:, k] = values
+    def __init__(self, setting: Setting, W_hh: Tensor, pre: Any, tape: Any) -> None:
+        sizes, count, states = setting.sizes, len(setting.columns.places), len(setting.cell.states)
+        by_state = _local_derivatives(setting, tape, pre)
+        # The states that are reached directly: all but the emitted one, which may be reached by W_hh alone.
+        roads = [s for s in range(states) if s > 0 or by_state[0].direct[s] is not None]
+        stacks = [pre.new_zeros(pre.shape[0], count + len(roads), pre.shape[1] // count) for _ in by_state]
+        for stack, local in zip(stacks, by_state, strict=True):
+            for k, values in enumerate([*local.pre, *(local.direct[s] for s in roads)]):
+                if values is not None:
+                    stack[:, k] = values
         # The derivatives by h stand where the gradients will: a step turns them into those in place.
         self.d_all, self.W_hh = stacks[0].split(sizes), W_hh
         self.by_others = list(zip(*(stack.split(sizes) for stack in stacks[1:]), strict=True)) or [()] * len(sizes)
-        direct = [stacks[0][:, k].split(sizes) for k in range(count, len(by_state[0]))]
-        self.direct = list(zip(*direct, strict=True)) or [()] * len(sizes)
+        direct = {s: stacks[0][:, count + k].split(sizes) for k, s in enumerate(roads)}
+        self.dh_direct = direct.pop(0, None)
+        self.d_others = list(zip(*direct.values(), strict=True)) or [()] * len(sizes)
         self.d_pre = stacks[0][:, :count].flatten(1)
-        self.d_hidden = self.d_pre[:, windows(cell, W_hh)[1]].split(sizes)
+        self.d_hidden = setting.columns.hidden_side(self.d_pre).split(sizes)
 
     def __call__(self, t: int, d_state: State) -> State:
         dh, *d_others = d_state
         d_t = self.d_all[t].mul_(dh.unsqueeze(1))
         for derivative, d_other in zip(self.by_others[t], d_others, strict=True):
             d_t.addcmul_(derivative, d_other.unsqueeze(1))
-        return _summed(self.d_hidden[t] @ self.W_hh, self.direct[t], len(d_state))
+        dh_prev = self.d_hidden[t] @ self.W_hh
+        if self.dh_direct is not None:
+            dh_prev += self.dh_direct[t]  # not by addmm, which starts from its largest term and loses more to rounding
+        return (dh_prev, *self.d_others[t])
 
 
-def _local_derivatives(cell: Cell, tape: Any, like: Tensor) -> list[list[Tensor]]:
-    """By each state, the derivatives of all pre-activations (in the columns' order) and of the directly reached states.
+class _Local(NamedTuple):
+    """Derivatives by one state: of the pre-activations, in the columns' order, and of the states before the step."""
 
-    The adjoint is linear in `d_state` and acts unit by unit, so its values at dh = 1, dc = 0 and at dh = 0, dc = 1,
-    computed for all rows of the tape at once, say all there is to know.
+    pre: list[Tensor]
+    direct: tuple[Tensor | None, ...]
+
+
+def _local_derivatives(setting: Setting, tape: Any, like: Tensor) -> list[_Local]:
+    """By each state, all there is to know of the adjoint.
+
+    It is linear in `d_state` and acts unit by unit, so its values at dh = 1, dc = 0 and at dh = 0, dc = 1, computed for
+    all rows of the tape at once, are the derivatives.
     """
+    cell, places = setting.cell, setting.columns.places
     states = range(len(cell.states))
-    units = [[like.new_full((), float(k == s)) for k in states] for s in states]
-    adjoints = [cell.adjoint(tape, *unit) for unit in units]  # type: ignore[misc]
-    roads = [s for s in states if s > 0 or adjoints[0][1][s] is not None]
-    place = columns(cell)
-    derivatives = []
-    for d_pre, direct in adjoints:
-        in_columns = [d_pre[place.index(k)] for k in range(len(place))]
-        derivatives.append(in_columns + [like.new_zeros(()) if direct[s] is None else direct[s] for s in roads])
-    return derivatives
+    found = []
+    for s in states:
+        d_pre, direct = cell.adjoint(tape, *(like.new_full((), float(k == s)) for k in states))  # type: ignore[misc]
+        found.append(_Local([d_pre[places.index(k)] for k in range(len(places))], direct))
+    return found
 
 
 def _block_lengths(setting: Setting, row_bytes: int) -> Iterator[int]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .autocast import without_autocast
-from .columns import Inputs
-from .forward import Setting, steps
-from .segments import recall, remember
+from .backward import gradients
+from .columns import Operands
+from .forward import Kept, Run, Setting, steps
 
 
 class BPTT(torch.autograd.Function):
@@ -19,22 +19,23 @@ class BPTT(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, setting: Setting, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        output, last, kept = remember(setting, Inputs.of(tensors))
+        output, state, kept = steps(setting, Operands.of(tensors), keep=True)
+        assert kept is not None
         ctx.setting = setting
-        ctx.save_for_backward(*tensors, *kept)
+        ctx.save_for_backward(*tensors, *kept.flat())
         ctx.set_materialize_grads(False)
-        return output, *last
+        return output, *state
 
     @staticmethod
-    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, d_output: Tensor | None, *d_state: Tensor | None) -> tuple[Any, ...]:
+        setting, needed, upstream = ctx.setting, Operands.of(ctx.needs_input_grad[1:]), Run(d_output, d_state)
         saved = ctx.saved_tensors
-        count = len(ctx.needs_input_grad) - 1
-        inputs, kept = Inputs.of(saved[:count]), saved[count:]
-        needed = ctx.needs_input_grad[1:]
-        with without_autocast(inputs.x):
-            if torch.is_grad_enabled() or _batched(d_outputs):  # create_graph=True, or many upstream gradients at once
-                return None, *_differentiable_gradients(ctx.setting, inputs, needed, d_outputs)
-            return None, *recall(ctx.setting, inputs, kept, needed, d_outputs)
+        operands, kept = Operands.of(saved[: len(needed.flat())]), saved[len(needed.flat()) :]
+        with without_autocast(operands.x):
+            # create_graph=True, or many upstream gradients at once
+            if torch.is_grad_enabled() or _batched([d_output, *d_state]):
+                return None, *_differentiable_gradients(setting, operands, needed, upstream)
+            return None, *gradients(setting, operands, Kept.of(setting, kept), needed, upstream).flat()
 
 
 def _batched(d_outputs: Sequence[Tensor | None]) -> bool:
@@ -45,24 +46,24 @@ def _batched(d_outputs: Sequence[Tensor | None]) -> bool:
 
 
 def _differentiable_gradients(
-    setting: Setting, inputs: Inputs, needed: Sequence[bool], d_outputs: Sequence[Tensor | None]
+    setting: Setting, operands: Operands, needed: Operands, upstream: Run
 ) -> list[Tensor | None]:
-    """The gradients by operations that autograd and vmap can follow: autograd walks the loop."""
-    # An alias for each input, or a tensor that comes in twice would get the sum of its gradients twice.
+    """The gradients, flat, by operations that autograd and vmap can follow: autograd walks the loop."""
+    # An alias for each operand, or a tensor that comes in twice would get the sum of its gradients twice.
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        aliases = [t if t is None else t.view_as(t) for t in inputs.flat()]
-        output, last, _ = steps(setting, Inputs.of(aliases), functional=True)
-    pairs = [(y, dy) for y, dy in zip((output, *last), d_outputs, strict=True) if dy is not None and y.requires_grad]
-    wanted = [k for k, need in enumerate(needed) if need]
-    results: list[Tensor | None] = [None] * len(aliases)
-    found = torch.autograd.grad(
-        [y for y, _ in pairs],
-        [aliases[k] for k in wanted],  # type: ignore[arg-type]
-        [dy for _, dy in pairs],
-        create_graph=create_graph,
-        allow_unused=True,
+        aliases = Operands.of([t if t is None else t.view_as(t) for t in operands.flat()])
+        run = steps(setting, aliases, functional=True)
+    outputs = zip((run.output, *run.state), (upstream.output, *upstream.state), strict=True)
+    pairs = [(y, dy) for y, dy in outputs if dy is not None and y.requires_grad]
+    wanted = [t if need else None for t, need in zip(aliases.flat(), needed.flat(), strict=True)]
+    found = iter(
+        torch.autograd.grad(
+            [y for y, _ in pairs],
+            [t for t in wanted if t is not None],
+            [dy for _, dy in pairs],
+            create_graph=create_graph,
+            allow_unused=True,
+        )
     )
-    for k, gradient in zip(wanted, found, strict=True):
-        results[k] = gradient
-    return results
+    return [t if t is None else next(found) for t in wanted]

@@ -1,8 +1,18 @@
-"""Where each pre-activation of a cell stands."""
+"""Where each pre-activation of a cell stands in the one buffer that holds them all, and the weights in that order.
+
+The buffer of N rows is [N, (S + G) * H], for G gates of which S are split. A GRU's columns:
+
+    | n_x          | r     z          | n_h          |
+      W x            W x + W h          W h
+
+The input product fills the first G blocks, for the whole sequence in one GEMM; each step adds the hidden product to
+the last G blocks. Both windows are runs of neighbouring columns, so each product goes straight to where it belongs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -24,58 +34,84 @@ class Weights(NamedTuple):
         return Weights(*[None if w is None else function(w) for w in self])  # type: ignore[arg-type]
 
 
-class Inputs(NamedTuple):
-    """The tensors of one scan, the weights' blocks arranged in the columns' order."""
+class Operands(NamedTuple):
+    """The tensors of one scan; or, under the same names, the gradient of each, or whether that is needed."""
 
-    x: Tensor  # [N, I]
-    bias: Tensor | None  # [(S + G) * H]
-    W_ih: Tensor  # [G * H, I], split gates first
-    W_hh: Tensor  # [G * H, R], split gates last
-    W_hr: Tensor | None
-    state: State  # [B, R], [B, H], ...
+    x: Any  # [T, B, I], or packed rows [N, I]
+    bias: Any  # [(S + G) * H], or None
+    W_ih: Any  # [G * H, I], split gates first
+    W_hh: Any  # [G * H, R], split gates last
+    W_hr: Any  # [R, H], or None
+    state: tuple[Any, ...]  # [B, R], [B, H], ...
+
+    @property
+    def weights(self) -> tuple[Any, ...]:
+        return self.bias, self.W_ih, self.W_hh, self.W_hr
 
     def flat(self) -> tuple[Any, ...]:
-        return self.x, self.bias, self.W_ih, self.W_hh, self.W_hr, *self.state
+        """As an operator of torch takes them: the states behind the others."""
+        return self.x, *self.weights, *self.state
 
     @classmethod
-    def of(cls, flat: Sequence[Any]) -> Inputs:
+    def of(cls, flat: Sequence[Any]) -> Operands:
+        """The reverse of `flat`."""
         x, bias, W_ih, W_hh, W_hr, *state = flat
         return cls(x, bias, W_ih, W_hh, W_hr, tuple(state))
 
 
-def columns(cell: Cell) -> list[int]:
-    """For each pre-activation of `update`, the number of its block of columns."""
-    split_x = [f"{g}_x" for g in cell.split]
-    split_h = [f"{g}_h" for g in cell.split]
-    order = [*split_x, *(g for g in cell.gates if g not in cell.split), *split_h]
-    return [order.index(p) for p in cell.pre_activations]
+@dataclass(frozen=True)
+class Columns:
+    """The order of a cell's blocks of columns."""
 
+    gates: tuple[str, ...]
+    split: int
+    """S, the number of split gates."""
+    filled: tuple[str, ...]
+    """The gates in the order of the input product's window, and so of the rows of `W_ih`: split gates first."""
+    added: tuple[str, ...]
+    """In that of the hidden product's, and so of `W_hh`: split gates last."""
+    places: tuple[int, ...]
+    """For each pre-activation of `update`, the number of its block."""
 
-def arrange(cell: Cell, x: Tensor, state: State, weights: Weights) -> Inputs:
-    """Put the weights' blocks in the columns' order and the two biases into one row."""
-    unsplit = [g for g in cell.gates if g not in cell.split]
-    first = _reorder(cell.gates, [*cell.split, *unsplit])  # the window that the input product fills
-    last = _reorder(cell.gates, [*unsplit, *cell.split])  # the window that the hidden product is added to
-    bias = None
-    if weights.bias_ih is not None and weights.bias_hh is not None:
-        pad = len(cell.split) * (weights.bias_ih.shape[0] // len(cell.gates))
-        bias = nn.functional.pad(first(weights.bias_ih), (0, pad)) + nn.functional.pad(last(weights.bias_hh), (pad, 0))
-    return Inputs(x, bias, first(weights.ih), last(weights.hh), weights.hr, state)
+    @classmethod
+    def of(cls, cell: Cell) -> Columns:
+        unsplit = tuple(g for g in cell.gates if g not in cell.split)
+        order = [*(f"{g}_x" for g in cell.split), *unsplit, *(f"{g}_h" for g in cell.split)]
+        places = tuple(order.index(p) for p in cell.pre_activations)
+        return cls(cell.gates, len(cell.split), cell.split + unsplit, unsplit + cell.split, places)
 
+    def pre_activations(self, pre: Tensor) -> list[Tensor]:
+        """Those of all rows, views of the buffer, in the order in which `update` takes them."""
+        return self.ordered(pre.chunk(len(self.places), 1))
 
-def _reorder(gates: tuple[str, ...], wanted: list[str]) -> Callable[[Tensor], Tensor]:
-    if list(gates) == wanted:
-        return lambda stacked: stacked
+    def ordered(self, blocks: Sequence[Tensor]) -> list[Tensor]:
+        """The blocks in the order in which `update` takes them."""
+        return [blocks[k] for k in self.places]
 
-    def reorder(stacked: Tensor) -> Tensor:
-        blocks = stacked.chunk(len(gates))
-        return torch.cat([blocks[gates.index(g)] for g in wanted])
+    def input_side(self, pre: Tensor) -> Tensor:
+        """The columns that the input product reaches."""
+        return pre[:, : pre.shape[1] - self._apart(pre)]
 
-    return reorder
+    def hidden_side(self, pre: Tensor) -> Tensor:
+        """The columns that the hidden product reaches."""
+        return pre[:, self._apart(pre) :]
 
+    def _apart(self, pre: Tensor) -> int:
+        """S * H: so many columns one of the two products does not reach."""
+        return pre.shape[1] // len(self.places) * self.split
 
-def windows(cell: Cell, W_hh: Tensor) -> tuple[slice, slice]:
-    """The columns that the input product and the hidden product reach."""
-    filled = W_hh.shape[0]
-    split = filled // len(cell.gates) * len(cell.split)
-    return slice(0, filled), slice(split, split + filled)
+    def arrange(self, x: Tensor, state: State, weights: Weights) -> Operands:
+        """The tensors of a scan: the weights' blocks in the columns' order, and the two biases in one row."""
+        bias = None
+        if weights.bias_ih is not None and weights.bias_hh is not None:
+            apart = weights.bias_ih.shape[0] // len(self.gates) * self.split
+            bias_ih, bias_hh = self._rows(weights.bias_ih, self.filled), self._rows(weights.bias_hh, self.added)
+            bias = nn.functional.pad(bias_ih, (0, apart)) + nn.functional.pad(bias_hh, (apart, 0))
+        W_ih, W_hh = self._rows(weights.ih, self.filled), self._rows(weights.hh, self.added)
+        return Operands(x, bias, W_ih, W_hh, weights.hr, state)
+
+    def _rows(self, stacked: Tensor, gates: tuple[str, ...]) -> Tensor:
+        if gates == self.gates:
+            return stacked
+        blocks = dict(zip(self.gates, stacked.chunk(len(self.gates)), strict=True))
+        return torch.cat([blocks[g] for g in gates])

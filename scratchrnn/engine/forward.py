@@ -1,21 +1,13 @@
-"""One scan forward: the columns of the pre-activations, the input product, the loop over time.
+"""One scan forward: the input product, and the loop over time.
 
-A scan sees rows only, the packed layout: `x` [N, I] holds the first step's rows, then the second's, ...; `sizes[t]` is
-the number of rows of step t, and at each step the first `sizes[t]` rows of the state move while the others wait. A
-padded batch is the case of equal sizes, and reverse is the same steps in the other order.
-
-One buffer holds all pre-activations, [N, (S + G) * H] for G gates of which S are split. A GRU's columns:
-
-    | n_x          | r     z          | n_h          |
-      W x            W x + W h          W h
-
-The input product fills the first G blocks, for the whole sequence in one GEMM; each step adds the hidden product to
-the last G blocks. Both windows are runs of neighbouring columns, so each product goes straight to where it belongs.
+A scan sees rows, the packed layout: `x` [N, I] holds the first step's rows, then the second's, ...; `sizes[t]` is the
+number of rows of step t, and at each step the first `sizes[t]` rows of the state move while the others wait. A padded
+batch [T, B, I] is the case of equal sizes, and reverse is the same steps in the other order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -25,7 +17,7 @@ from torch import Tensor
 
 from ..cells.cell import Cell, State
 from . import gemm
-from .columns import Inputs, columns, windows
+from .columns import Columns, Operands
 from .kernels import step_of
 
 
@@ -33,6 +25,7 @@ class Setting(NamedTuple):
     """What stays the same for all steps: the cell, the number of rows at each step, the steps' order, what is kept."""
 
     cell: Cell
+    columns: Columns
     sizes: list[int]
     reverse: bool
     checkpoint_every: int | None = None
@@ -49,37 +42,57 @@ class Setting(NamedTuple):
         for length in lengths:
             steps = order[k : k + length]
             start, end = min(steps), max(steps) + 1
-            yield Setting(self.cell, self.sizes[start:end], self.reverse), slice(first_row[start], first_row[end])
+            segment = self._replace(sizes=self.sizes[start:end], checkpoint_every=None)
+            yield segment, slice(first_row[start], first_row[end])
             k += length
 
-
-class History(NamedTuple):
-    """What the steps leave behind for BPTT and for the trace, all rows of all steps."""
-
-    pre: Tensor  # [N, (S + G) * H]
-    state_prev: State  # [N, R], [N, H], ...
-
-
-# ------------------------------------------------------------------------------------------------- columns
+    def segments(self) -> list[tuple[Setting, slice]]:
+        """The runs of `checkpoint_every` steps."""
+        count, every = len(self.sizes), self.checkpoint_every
+        assert every is not None
+        return [*self.cut(min(every, count - k) for k in range(0, count, every))]
 
 
-# ------------------------------------------------------------------------------------------------- forward
+class Kept(NamedTuple):
+    """What a scan keeps for its gradient: of all rows of all steps, or, to run the steps again, where segments begin.
+
+    `checkpoint_every` cuts a sequence of T steps into segments of k. Each is a scan of its own, from the state that the
+    one before has left. Instead of (S + G + states) * H numbers for each row there are then the states at T / k places,
+    and all numbers of one segment at a time. Chen et al. 2016, arXiv:1604.06174.
+    """
+
+    pre: Tensor | None  # [N, (S + G) * H]; None where only the segments' first states are kept
+    state_prev: State  # [N, R], [N, H], ...; or [T / k, B, R], ...
+
+    def flat(self) -> list[Tensor]:
+        """As an operator of torch returns them."""
+        return [*self.state_prev] if self.pre is None else [self.pre, *self.state_prev]
+
+    @classmethod
+    def of(cls, setting: Setting, flat: Sequence[Tensor]) -> Kept:
+        """The reverse of `flat`."""
+        return cls(flat[0], tuple(flat[1:])) if setting.checkpoint_every is None else cls(None, tuple(flat))
 
 
-def steps(
-    setting: Setting, inputs: Inputs, functional: bool = False, keep: bool = False
-) -> tuple[Tensor, State, History | None]:
-    """The loop over time: emitted rows, last state and, if asked to `keep` it, the history.
+class Run(NamedTuple):
+    """What a scan gives; or, under the same names, the gradients that come back to it."""
+
+    output: Any  # [T, B, R], or packed [N, R]
+    state: tuple[Any, ...]  # [B, R], [B, H], ..., each row's after its last step
+    kept: Kept | None = None
+
+
+def steps(setting: Setting, operands: Operands, functional: bool = False, keep: bool = False) -> Run:
+    """The loop over time; `keep`: what the gradient needs.
 
     `functional` leaves every tensor as it was made, so that autograd and torch.func can follow; otherwise each step
     adds into the buffer of pre-activations.
     """
-    cell, sizes = setting.cell, setting.sizes
-    rows, bias, W_ih, W_hh, W_hr, state = inputs
-    pre = _input_product(rows, W_ih, bias, windows(cell, W_hh)[1].start, functional)
-    take = (
-        _advance_functional(cell, pre, sizes, W_hh) if functional else _advance(cell, pre, sizes, W_hh, len(state[0]))
-    )
+    if keep and setting.checkpoint_every is not None:
+        return _in_segments(setting, operands)
+    sizes, W_hr, state = setting.sizes, operands.W_hr, operands.state
+    pre = _input_product(setting.columns, operands, functional)
+    take = (_advance_functional if functional else _advance)(setting, pre, operands.W_hh, len(state[0]))
 
     state = tuple(s.contiguous() for s in state)
     waiting = tuple(s[s.shape[0] :] for s in state)
@@ -94,47 +107,60 @@ def steps(
             state = (state[0] @ W_hr.T, *state[1:])
         emitted.append(state[0])
 
-    state, _ = move(state, waiting, inputs.state[0].shape[0])
+    state, _ = move(state, waiting, operands.state[0].shape[0])
     if setting.reverse:
         emitted.reverse()
         before.reverse()
-    history = History(pre, tuple(torch.cat(s) for s in zip(*before, strict=True))) if keep else None
-    return torch.cat(emitted), state, history
+    kept = Kept(pre, tuple(torch.cat(s) for s in zip(*before, strict=True))) if keep else None
+    output = torch.cat(emitted)
+    return Run(output if operands.x.dim() == 2 else output.unflatten(0, operands.x.shape[:-1]), state, kept)
 
 
-def _advance(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor, batch: int) -> Callable[[int, State], State]:
+def _in_segments(setting: Setting, operands: Operands) -> Run:
+    """A scan cut into scans, of which the first states are kept."""
+    rows, state = operands.x.flatten(0, -2), operands.state
+    output = rows.new_empty(rows.shape[0], state[0].shape[1])
+    starts = []
+    for segment, where in setting.segments():
+        starts.append(state)
+        run = steps(segment, operands._replace(x=rows[where], state=state))
+        output[where], state = run.output, run.state
+    kept = Kept(None, tuple(torch.stack(s) for s in zip(*starts, strict=True)))
+    return Run(output.view(*operands.x.shape[:-1], -1), state, kept)
+
+
+def _advance(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> Callable[[int, State], State]:
     """One step: W_hh h is added to the pre-activations where they stand, and the cell's update taken."""
-    summed = pre[:, windows(cell, W_hh)[1]].split(sizes)
+    sizes, columns = setting.sizes, setting.columns
+    summed = columns.hidden_side(pre).split(sizes)
     W_hh_T = W_hh.T
     product = gemm.multiplier(W_hh, batch, len(sizes))
     # Views of every gate at every step, made at once: a call each, not a call each step.
-    blocks = [block.split(sizes) for block in pre.chunk(len(cell.pre_activations), 1)]
-    pre_activations = list(zip(*(blocks[k] for k in columns(cell)), strict=True))
-    step = step_of(cell)
+    pre_activations = list(zip(*(block.split(sizes) for block in columns.pre_activations(pre)), strict=True))
+    step = step_of(setting.cell)
 
     def advance(t: int, state: State) -> State:
         if product is None:
             summed[t].addmm_(state[0], W_hh_T)
         else:
             summed[t].add_(product(state[0]))
-        return step(*pre_activations[t], *state)
+        return step(*pre_activations[t], *state)[0]
 
     return advance
 
 
-def _advance_functional(cell: Cell, pre: Tensor, sizes: list[int], W_hh: Tensor) -> Callable[[int, State], State]:
+def _advance_functional(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> Callable[[int, State], State]:
     """The same in operations that autograd and torch.func can follow."""
-    split = windows(cell, W_hh)[1].start
-    only_input = pre[:, :split].split(sizes)
-    summed = pre[:, split:].split(sizes)
-    place = columns(cell)
+    cell, columns = setting.cell, setting.columns
+    summed = columns.hidden_side(pre).split(setting.sizes)
+    alone = pre[:, : pre.shape[1] - W_hh.shape[0]].split(setting.sizes)  # what the hidden product does not reach
     take = (lambda *arguments: cell.update(*arguments)[0]) if cell.check else partial(_ByAdjoint.apply, cell)
 
     def advance(t: int, state: State) -> State:
         blocks = torch.addmm(summed[t], state[0], W_hh.T).chunk(len(cell.gates), 1)
-        if split:
-            blocks = (*only_input[t].chunk(len(cell.split), 1), *blocks)
-        return take(*[blocks[k] for k in place], *state)
+        if columns.split:
+            blocks = (*alone[t].chunk(columns.split, 1), *blocks)
+        return take(*columns.ordered(blocks), *state)
 
     return advance
 
@@ -160,17 +186,19 @@ class _ByAdjoint(torch.autograd.Function):
         return None, *d_pre, *d_prev
 
 
-def _input_product(rows: Tensor, W_ih: Tensor, bias: Tensor | None, only_hidden: int, functional: bool) -> Tensor:
+def _input_product(columns: Columns, operands: Operands, functional: bool) -> Tensor:
     """The buffer of pre-activations before the first step: W_ih x for all steps in one GEMM, and the biases."""
+    rows, W_ih, bias = operands.x.flatten(0, -2), operands.W_ih, operands.bias
     filled = W_ih.shape[0]
+    apart = filled // len(columns.gates) * columns.split  # columns of the hidden halves of split gates
     if bias is None:
-        bias = W_ih.new_zeros(filled + only_hidden)
-    if only_hidden == 0:
+        bias = W_ih.new_zeros(filled + apart)
+    if apart == 0:
         return torch.addmm(bias, rows, W_ih.T)
     if functional:
-        wait = bias[filled:].expand(rows.shape[0], only_hidden)
+        wait = bias[filled:].expand(rows.shape[0], apart)
         return torch.cat([torch.addmm(bias[:filled], rows, W_ih.T), wait], 1)
-    pre = rows.new_empty(rows.shape[0], filled + only_hidden)
+    pre = rows.new_empty(rows.shape[0], filled + apart)
     torch.addmm(bias[:filled], rows, W_ih.T, out=pre[:, :filled])
     pre[:, filled:] = bias[filled:]
     return pre
@@ -184,10 +212,10 @@ def move(moving: State, waiting: State, count: int) -> tuple[State, State]:
     return tuple(s[:count] for s in joined), tuple(s[count:] for s in joined)
 
 
-def replay(cell: Cell, history: History) -> tuple[State, Any]:
+def replay(setting: Setting, kept: Kept) -> tuple[State, Any]:
     """State (before the projection) and tape of many steps in one call: `update` works row by row."""
-    blocks = history.pre.chunk(len(cell.pre_activations), 1)
-    return cell.update(*[blocks[k] for k in columns(cell)], *history.state_prev)
+    assert kept.pre is not None
+    return setting.cell.update(*setting.columns.pre_activations(kept.pre), *kept.state_prev)
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cells.cell import Cell, State
+from ..cells.cell import Cell
 from ..cells.registry import find_cell
-from .columns import Inputs
-from .forward import Setting, step_sizes, steps
-from .segments import recall, remember
+from .backward import gradients
+from .columns import Columns, Operands
+from .forward import Kept, Run, Setting, step_sizes, steps
 
 _HOW = "str cell, Tensor? batch_sizes, bool reverse, int? checkpoint_every"
-_INPUTS = f"{_HOW}, Tensor x, Tensor? bias, Tensor W_ih, Tensor W_hh, Tensor? W_hr, Tensor[] state"
+_OPERANDS = f"{_HOW}, Tensor x, Tensor? bias, Tensor W_ih, Tensor W_hh, Tensor? W_hr, Tensor[] state"
 
 
 def scan(
@@ -26,27 +26,29 @@ def scan(
     batch_sizes: Tensor | None,
     reverse: bool,
     checkpoint_every: int | None,
-    inputs: Inputs,
+    operands: Operands,
     differentiable: bool,
-) -> tuple[Tensor, State]:
-    """As `engine.scan`, for arranged inputs, with x [T, B, I] or [N, I]; `differentiable`: keep what BPTT needs."""
-    x, bias, W_ih, W_hh, W_hr, state = inputs
+) -> Run:
+    """As `engine.scan`, of arranged operands; `differentiable`: keep what BPTT needs."""
     how = cell.key, batch_sizes, reverse, checkpoint_every
-    output, *states = _scan(*how, x, bias, W_ih, W_hh, W_hr, list(state), differentiable)
-    return output, tuple(states[: len(cell.states)])
+    output, *states = _scan(*how, *operands[:-1], list(operands.state), differentiable)
+    return Run(output, tuple(states[: len(cell.states)]))
 
 
-@torch.library.custom_op("scratchrnn::scan", mutates_args=(), schema=f"({_INPUTS}, bool keep) -> Tensor[]")
+def _setting(x: Tensor, key: str, batch_sizes: Tensor | None, reverse: bool, checkpoint_every: int | None) -> Setting:
+    cell = find_cell(key)
+    return Setting(cell, Columns.of(cell), step_sizes(x, batch_sizes), reverse, checkpoint_every)
+
+
+@torch.library.custom_op("scratchrnn::scan", mutates_args=(), schema=f"({_OPERANDS}, bool keep) -> Tensor[]")
 def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | None, *rest: Any) -> list[Tensor]:
     """Output and last states; if asked to, what is kept for the gradient."""
     *tensors, state, keep = rest
-    x = tensors[0]
-    setting = Setting(find_cell(cell), step_sizes(x, batch_sizes), reverse, every)
-    inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
-    output, last, kept = remember(setting, inputs) if keep else (*steps(setting, inputs)[:2], [])
+    operands = Operands.of([*tensors, *state])
+    run = steps(_setting(operands.x, cell, batch_sizes, reverse, every), operands, keep=keep)
     # An operator may return neither an input nor one tensor twice, as a state that passes through unchanged would be.
-    last = tuple(s.clone(memory_format=torch.contiguous_format) for s in last)
-    return [output.reshape(*x.shape[:-1], output.shape[-1]), *last, *kept]
+    last = [s.clone(memory_format=torch.contiguous_format) for s in run.state]
+    return [run.output, *last, *([] if run.kept is None else run.kept.flat())]
 
 
 @_scan.register_fake
@@ -67,20 +69,17 @@ def _(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | None, *
 @torch.library.custom_op(
     "scratchrnn::scan_backward",
     mutates_args=(),
-    schema=f"({_INPUTS}, Tensor[] kept, Tensor[] d_outputs, bool[] needed) -> Tensor[]",
+    schema=f"({_OPERANDS}, Tensor[] kept, Tensor[] upstream, bool[] needed) -> Tensor[]",
 )
 def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | None, *rest: Any) -> list[Tensor]:
-    """The gradients that are needed, in the order of the scan's tensors."""
-    *tensors, state, kept, d_outputs, needed = rest
-    x = tensors[0]
-    setting = Setting(find_cell(cell), step_sizes(x, batch_sizes), reverse, every)
-    inputs = Inputs.of([x.flatten(0, -2), *tensors[1:], *state])
-    d_outputs = [d_outputs[0].flatten(0, -2), *d_outputs[1:]]
-    found = recall(setting, inputs, kept, needed, d_outputs)
-    split = len(tensors)
-    of_tensors = [d.view(t.shape) for d, t, n in zip(found, tensors, needed, strict=False) if n and d is not None]
+    """The gradients that are needed, in the order of the scan's operands."""
+    *tensors, state, kept, (d_output, *d_state), needed = rest
+    operands, wanted = Operands.of([*tensors, *state]), Operands.of(needed)
+    setting = _setting(operands.x, cell, batch_sizes, reverse, every)
+    found = gradients(setting, operands, Kept.of(setting, kept), wanted, Run(d_output, tuple(d_state)))
+    of_tensors = [d for d, n in zip(found[:-1], wanted[:-1], strict=True) if n]
     # Nor may it return two views of one buffer, as two states' gradients can be.
-    of_state = [d for d, n in zip(found[split:], needed[split:], strict=True) if n and d is not None]
+    of_state = [d for d, n in zip(found.state, wanted.state, strict=True) if n]
     return of_tensors + [d.clone(memory_format=torch.contiguous_format) for d in of_state]
 
 
@@ -91,31 +90,26 @@ def _(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | None, *
 
 
 def _setup_context(ctx: Any, inputs: Sequence[Any], output: list[Tensor]) -> None:
-    *ctx.how, tensors_and_state = *inputs[:4], inputs[4:-1]
-    *tensors, state = tensors_and_state
-    ctx.counts = len(tensors), len(state)
+    ctx.how, *tensors, state = inputs[:4], *inputs[4:-1]
     ctx.save_for_backward(*tensors, *state, *output[1 + len(state) :])
 
 
 def _backward(ctx: Any, d_outputs: list[Tensor | None]) -> tuple[Any, ...]:
-    tensor_count, state_count = ctx.counts
+    *need_tensors, need_state, _ = ctx.needs_input_grad[len(ctx.how) :]
+    needed = Operands.of([*need_tensors, *need_state])
     saved = ctx.saved_tensors  # once: under a checkpoint, asking is what runs the forward pass again
-    if len(saved) == tensor_count + state_count:
+    operands, kept = Operands.of(saved[: len(needed.flat())]), list(saved[len(needed.flat()) :])
+    if not kept:
         raise RuntimeError(
             "this graph was captured without gradients, so it has kept nothing for them: "
             "capture it with gradients enabled and parameters that require them"
         )
-    tensors = saved[:tensor_count]
-    state = list(saved[tensor_count : tensor_count + state_count])
-    kept = list(saved[tensor_count + state_count :])
-    x = tensors[0]
+    x, state = operands.x, operands.state
     zeros = [x.new_zeros(*x.shape[:-1], state[0].shape[-1]), *(torch.zeros_like(s) for s in state)]
-    upstream = [z if d is None else d for z, d in zip(zeros, d_outputs[: 1 + state_count], strict=True)]
-    *need_tensors, need_state, _ = ctx.needs_input_grad[4:]
-    needed = [*need_tensors, *need_state]
-    found = iter(_scan_backward(*ctx.how, *tensors, state, kept, upstream, needed))
-    gradients = [next(found) if n else None for n in needed]
-    return None, None, None, None, *gradients[:tensor_count], gradients[tensor_count:], None
+    upstream = [z if d is None else d for z, d in zip(zeros, d_outputs, strict=False)]
+    found = iter(_scan_backward(*ctx.how, *operands[:-1], list(state), kept, upstream, [*needed.flat()]))
+    gradients = Operands.of([next(found) if n else None for n in needed.flat()])
+    return *[None] * len(ctx.how), *gradients[:-1], list(gradients.state), None
 
 
 _scan.register_autograd(_backward, setup_context=_setup_context)

@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 from ..cells.cell import Cell, State
 from . import operators
 from .bptt import BPTT
-from .columns import Inputs, Weights, arrange
+from .columns import Columns, Weights
 from .forward import Setting, step_sizes, steps
 
 
@@ -47,24 +47,22 @@ def scan(
     Raises:
         ValueError: `checkpoint_every` in training, and the cell has no adjoint.
     """
-    inputs = arrange(cell, x, state, weights)
-    tensors = [t for t in inputs.flat() if t is not None]
+    columns = Columns.of(cell)
+    operands = columns.arrange(x, state, weights)
+    tensors = [t for t in operands.flat() if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     if checkpoint_every is not None and differentiable and cell.adjoint is None:
         raise ValueError(f"checkpoint_every needs a cell with an adjoint to train, and {cell.name!r} has none")
     by_hand = (cell.adjoint is not None or not torch.is_grad_enabled()) and not _seen_by_torch(tensors)
     if by_hand and _captured():
-        return operators.scan(cell, batch_sizes, reverse, checkpoint_every, inputs, differentiable)
-    setting = Setting(cell, step_sizes(x, batch_sizes), reverse, checkpoint_every)
-    inputs = Inputs.of([x.flatten(0, -2), *inputs.flat()[1:]])
-    if not by_hand:
-        output, last, _ = steps(setting, inputs, functional=True)
-    elif differentiable:
-        output, *states = BPTT.apply(setting, *inputs.flat())
-        last = tuple(states)
-    else:
-        output, last, _ = steps(setting, inputs)
-    return output.unflatten(0, x.shape[:-1]) if batch_sizes is None else output, last
+        run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
+        return run.output, run.state
+    setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every)
+    if by_hand and differentiable:
+        output, *last = BPTT.apply(setting, *operands.flat())
+        return output, tuple(last)
+    run = steps(setting, operands, functional=not by_hand)
+    return run.output, run.state
 
 
 def _seen_by_torch(tensors: list[Tensor]) -> bool:

@@ -1,7 +1,7 @@
 """Look inside a layer, or every layer of a model: gates, pre-activations and states at every step, and their gradients.
 
 torch.nn's layers return none of these. Here they come out of the layer's own run: where no gradient is asked for, from
-the history that BPTT would keep and one call of the cell's `update` for all steps; where one is, from the loop that
+what BPTT would keep and one call of the cell's `update` for all steps; where one is, from the loop that
 autograd can follow, with its `update` watched.
 """
 
@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ..cells.cell import Cell, State
-from ..engine.columns import Inputs, Weights, arrange, columns
-from ..engine.forward import Setting, replay, step_sizes, steps
+from ..engine.columns import Columns, Operands, Weights
+from ..engine.forward import Run, Setting, replay, step_sizes, steps
 from ..layers.convert import twin
 from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted, forwards_class
@@ -141,15 +141,17 @@ def _trace_layer(
         if differentiable:  # a gradient by each of them is given, too, whether or not it flows on to something
             x, *start_ = [s if s.requires_grad else s.detach().requires_grad_() for s in (x, *start)]
             start = tuple(start_)
-        setting = Setting(cell, step_sizes(x, batch_sizes), reverse)
-        inputs = arrange(cell, x.flatten(0, -2), start, weights)
-        run = (_watched if differentiable else _replayed)(setting, inputs)
-        rows = run.rows | _halves(cell, inputs.x, run.rows[f"{cell.states[0]}_prev"], weights) if halves else run.rows
+        columns = Columns.of(cell)
+        setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse)
+        seen = (_watched if differentiable else _replayed)(setting, columns.arrange(x, start, weights))
+        rows = seen.rows
+        if halves:
+            rows = rows | _halves(cell, x.flatten(0, -2), rows[f"{cell.states[0]}_prev"], weights)
         tensors = {name: time_major(values) for name, values in rows.items()}
         bias = weights.bias_ih is not None
         join = (lambda steps: time_major(torch.cat(steps))) if differentiable else torch.stack
-        records.append(Record(tensors, cell, lengths, bias, run.nodes, join))
-        return run.output.unflatten(0, padded) if packed is None else run.output, run.last
+        records.append(Record(tensors, cell, lengths, bias, seen.nodes, join))
+        return seen.run.output, seen.run.state
 
     output, last = layer.run(input, state, scan)
     directions = 2 if layer.bidirectional else 1
@@ -164,29 +166,28 @@ def _lengths(packed: PackedSequence) -> Tensor:
     return lengths if packed.unsorted_indices is None else lengths[packed.unsorted_indices.cpu()]
 
 
-class _Run(NamedTuple):
+class _Seen(NamedTuple):
     """One scan, and what is to be seen of it."""
 
-    output: Tensor
-    last: State
+    run: Run
     rows: dict[str, Tensor]  # [N, width]
     nodes: Nodes
 
 
-def _replayed(setting: Setting, inputs: Inputs) -> _Run:
-    """From the history, by one call of `update` for all steps."""
-    cell = setting.cell
-    output, last, history = steps(setting, inputs, keep=True)
-    assert history is not None
-    after, tape = replay(cell, history)
-    blocks = history.pre.chunk(len(cell.pre_activations), 1)
-    rows = _named(cell, [blocks[k] for k in columns(cell)], tape, (output, *after[1:]), history.state_prev)
-    return _Run(output, last, rows, {})
+def _replayed(setting: Setting, operands: Operands) -> _Seen:
+    """From what BPTT would keep, by one call of `update` for all steps."""
+    cell, run = setting.cell, steps(setting, operands, keep=True)
+    kept = run.kept
+    assert kept is not None and kept.pre is not None  # noqa: PT018 - one thought
+    (_, *others), tape = replay(setting, kept)
+    emitted = run.output.flatten(0, -2)
+    pre = setting.columns.pre_activations(kept.pre)
+    return _Seen(run, _named(cell, pre, tape, (emitted, *others), kept.state_prev), {})
 
 
-def _watched(setting: Setting, inputs: Inputs) -> _Run:
+def _watched(setting: Setting, operands: Operands) -> _Seen:
     """From the loop that autograd follows: a cell with the same `update` and a projection in it tells of every step."""
-    cell, W_hr = setting.cell, inputs.W_hr
+    cell, W_hr = setting.cell, operands.W_hr
     if not cell.check:
         raise ValueError(
             "differentiable=True gives gradients by autograd, and "
@@ -204,14 +205,14 @@ def _watched(setting: Setting, inputs: Inputs) -> _Run:
         return state, tape
 
     watched = setting._replace(cell=replace(cell, update=update, adjoint=None))
-    output, last, _ = steps(watched, inputs._replace(W_hr=None), functional=True)
+    run = steps(watched, operands._replace(W_hr=None), functional=True)
     order = [seen[k] for k in watched.order()]  # as they were taken, or the other way round
     by_name = {name: [step[name] for step in order] for name in order[0]}
     rows = {name: torch.cat(of_steps) for name, of_steps in by_name.items()}
     # A state before is the state of the step before, or, where rows begin to wait, a slice of it: no node of its own.
     states_prev = {f"{name}_prev" for name in cell.states}
     nodes = {name: of_steps for name, of_steps in by_name.items() if name not in states_prev}
-    return _Run(output, last, rows, nodes)
+    return _Seen(run, rows, nodes)
 
 
 def _named(cell: Cell, pre: Sequence[Tensor], tape: Any, state: State, state_prev: State) -> dict[str, Tensor]:
