@@ -339,6 +339,17 @@ def tanh_of(f, h_prev):
         (add_to_gate, None, f"update {WRITES} f:"),
         (add_to_gate, lambda tape, dh: ((dh * (1 - torch.tanh(tape.f) ** 2),), (None,)), f"update {WRITES} f:"),
         (clear_state, None, f"update {WRITES} h_prev:"),
+        (lambda f, h_prev: ((torch.tanh(f) + h_prev.clamp_(-3, 3),), None), None, f"update {WRITES} h_prev:"),
+        (
+            lambda f, h_prev: ((torch.tanh(f),), {"f": torch.tanh(f)}),
+            lambda tape, dh: ((tape["f"].square_().neg_().add_(1) * dh,), (None,)),
+            f"adjoint {WRITES} f of its tape:",
+        ),
+        (
+            lambda f, h_prev: ((torch.tanh(f),), torch.tanh(f)),
+            lambda tape, dh: ((tape.square_().neg_().add_(1) * dh,), (None,)),
+            f"adjoint {WRITES} tape:",
+        ),
         (tanh_of, lambda tape, dh: ((dh.mul_(1 - tape.f**2),), (None,)), f"adjoint {WRITES} dh:"),
         (tanh_of, lambda tape, dh: ((tape.f.square_().neg_().add_(1) * dh,), (None,)), f"adjoint {WRITES} f of its"),
     ],
@@ -366,13 +377,109 @@ def test_an_update_that_mixes_rows_or_draws_numbers_is_refused(update):
     assert outcome(own, update) == (ValueError, f"{text} rows")
 
 
+def test_an_update_that_refuses_one_row_is_told_the_law():
+    caught = outcome(own, lambda f, h_prev: ((torch.nn.functional.batch_norm(f, None, None, training=True),), None))
+    assert caught[0] is ValueError
+    text = "update of cell 'OWN' should be pure and work row by row, but it refuses one row alone: Expected more than 1"
+    assert caught[1].startswith(text)
+
+
+class Float32Only(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, f):
+        if f.dtype != torch.float32:
+            raise RuntimeError("only float32")
+        ctx.save_for_backward(h := torch.tanh(f))
+        return h
+
+    @staticmethod
+    def backward(ctx, dh):
+        (h,) = ctx.saved_tensors
+        return dh * (1 - h * h)
+
+
+W = torch.randn(4, 4)
+frozen, norm = torch.nn.Linear(4, 4).requires_grad_(False), torch.nn.LayerNorm(4).requires_grad_(False)
+FLOAT32 = {
+    "a matrix": lambda f, h_prev: f + h_prev @ W,
+    "a frozen layer": lambda f, h_prev: frozen(f),
+    "a frozen norm": lambda f, h_prev: norm(f),
+    "a matrix made inside": lambda f, h_prev: f @ torch.eye(4),
+    "a kernel": lambda f, h_prev: Float32Only.apply(f),
+}
+
+
+@pytest.mark.parametrize("kind", FLOAT32)
+def test_an_update_may_work_in_float32_alone(kind):
+    def update(f, h_prev):
+        f = torch.tanh(FLOAT32[kind](f, h_prev))
+        return (f,), Tape(f)
+
+    layer = own(update)
+    layer(torch.randn(5, 2, 3))[0].sum().backward()
+    assert layer.weight_ih_l0.grad.abs().max() > 0
+
+
+def test_an_adjoint_is_checked_in_float32_where_its_update_knows_nothing_else():
+    def update(f, h_prev):
+        f = Float32Only.apply(f)
+        return (f,), Tape(f)
+
+    own(update, lambda tape, dh: ((dh * (1 - tape.f**2),), (None,)))
+    assert "in df; " in outcome(own, update, lambda tape, dh: ((dh * (1 + tape.f**2),), (None,)))[1]
+
+
+def test_a_complex_layer_may_have_a_complex_update():
+    def update(f, h_prev):
+        return (torch.complex(f.real.tanh(), f.imag.tanh()),), Tape(f)
+
+    layer = own(update, dtype=torch.complex64)
+    assert layer(torch.randn(5, 2, 3, dtype=torch.complex64))[0].is_complex()
+    own(lambda f, h_prev: ((f * 2j,), None), lambda tape, dh: ((dh * -2j,), (None,)), dtype=torch.complex64)
+
+
+def test_an_update_may_make_tensors_wherever_the_layer_is_made():
+    def update(f, h_prev):
+        f = torch.where(f > 0, f * torch.tensor(2.0), torch.zeros(f.shape[-1])) + torch.ones(4)
+        return (f,), Tape(f)
+
+    with torch.device("meta"):
+        assert own(update).weight_ih_l0.is_meta
+
+
+def test_a_state_is_only_asked_for_where_it_can_come_to():
+    Running = namedtuple("Running", "a s")
+
+    def update(a, h_prev, v_prev):
+        v = 0.9 * v_prev + 0.1 * a * a
+        s = (v.clamp(min=0) + 1e-8).sqrt()
+        return (a / s, v), Running(a, s)
+
+    def adjoint(tape, dh, dv):
+        dv = dv - 0.5 * dh * tape.a / tape.s**3
+        return (dh / tape.s + 0.2 * dv * tape.a,), (None, 0.9 * dv)
+
+    RecurrentLayer(Cell("OWN", ("a",), update, adjoint), 3, 4)
+
+
+def test_an_update_that_autograd_cannot_follow_is_told_so():
+    with torch.inference_mode():
+        scale = torch.full((4,), 2.0)
+    cannot = Cell("OWN", ("f",), lambda f, h_prev: ((scale * f,), None), lambda tape, dh: ((scale * dh,), (None,)))
+    caught = outcome(RecurrentLayer, cannot, 3, 4)
+    assert caught[0] is ValueError
+    assert caught[1].startswith("adjoint of cell 'OWN' cannot be held to autograd of its update (Inference tensors")
+    assert caught[1].endswith("; Cell(..., check=False) takes it as it is")
+    RecurrentLayer(dataclasses.replace(cannot, check=False), 3, 4)
+
+
 def test_an_update_may_mix_units_and_round_to_float32():
     own(lambda f, h_prev: ((torch.softmax(f, -1),), None))
     own(lambda f, h_prev: ((torch.tanh(f.float()).to(f.dtype),), None))
 
 
 peephole = torch.zeros(4, requires_grad=True)
-linear = torch.nn.Linear(4, 4).double()
+linear = torch.nn.Linear(4, 4)
 
 
 def with_global(f, h_prev):
@@ -549,8 +656,27 @@ def test_an_adjoint_that_departs_on_purpose_is_used_as_written_on_every_road(roa
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own
+def test_forward_mode_says_why_it_cannot_follow_an_adjoint_that_departs_on_purpose():
+    layer = RecurrentLayer(Cell("BINARY", ("f",), binary, straight_through, check=False), 3, 4)
+    x = torch.randn(5, 2, 3)
+    caught = outcome(torch.func.jvp, lambda x: layer(x)[0], (x,), (x,))
+    text = "forward-mode AD cannot follow cell 'BINARY': its adjoint departs from its update on purpose (check=False)"
+    assert caught == (RuntimeError, f"{text}, and an adjoint works backward")
+
+
+def test_a_gradient_that_is_one_number_has_the_shape_of_its_tensor_on_every_road():
+    def adjoint(tape, dh):
+        return (dh * 1,), (dh.new_zeros(()),)
+
+    ours = RecurrentLayer(Cell("ONES", ("f",), binary, adjoint, check=False), 3, 4)
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    (by_hand,) = torch.autograd.grad(ours(x)[0].sum(), x)
+    torch.testing.assert_close(torch.func.grad(lambda x: ours(x)[0].sum())(x), by_hand)
+
+
 def test_check_stays_with_a_cell_when_it_is_copied_pickled_or_moved():
-    made = Cell("BINARY", ("f",), binary, straight_through, check=False)
+    made = Cell("KEPT_BINARY", ("f",), binary, straight_through, check=False)
     for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made)), dataclasses.replace(made)):
         assert not again.check
         assert again == made

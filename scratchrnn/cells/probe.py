@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from .cell import TAKEN, Cell
 
 _ROWS = 3
+_HALF = (torch.float16, torch.bfloat16)
 
 
-def probe(cell: Cell, hidden_size: int, projected: bool, device: torch.device) -> None:
-    """Take one step with `cell`, of a few rows in float64, and raise for what is unfit.
+def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
+    """Take steps of a few rows with `cell`, as a layer with weights `like` would, and raise for what is unfit.
 
     Raises:
         TypeError: `update` or `adjoint` returns something else than it should.
@@ -26,53 +27,84 @@ def probe(cell: Cell, hidden_size: int, projected: bool, device: torch.device) -
             which cannot be where it is `projected`; the adjoint does not act unit by unit, or, unless
             `cell.check` is False, departs from the derivative of `update`.
     """
-    device = device if device.type in ("cpu", "cuda") else torch.device("cpu")  # meta has no numbers, mps no float64
-    with torch.inference_mode(False), torch.enable_grad():  # wherever the layer is made
-        count = len(cell.pre_activations) + len(cell.states)
-        numbers = torch.arange(1, count * _ROWS * hidden_size + 1, dtype=torch.float64, device=device)
-        arguments = list((2 * numbers.sin()).view(count, _ROWS, hidden_size).unbind())
+    device = torch.device("cpu") if like.device.type == "meta" else like.device  # meta has no numbers
+    dtype = torch.float32 if like.dtype in _HALF else like.dtype  # as the engine computes
+    with torch.inference_mode(False), torch.enable_grad(), device:  # wherever the layer is made
+        arguments = _arguments(cell, hidden_size, dtype)
         state, tape = _update(cell, arguments)
         _expect_names(cell, tape, state, arguments)
         _expect_row_by_row(cell, arguments, state)
         if projected:
             _expect_unread(cell, arguments)
         if cell.adjoint is not None:
-            d_state = list(numbers.cos().view(count, _ROWS, hidden_size).unbind())[: len(state)]
-            found = _expect_unit_by_unit(cell, tape, d_state)
-            if cell.check:
-                _expect_derivative(cell, arguments, d_state, found)
+            _expect_adjoint(cell, hidden_size, dtype)
+
+
+def _arguments(cell: Cell, hidden_size: int, dtype: torch.dtype) -> list[Tensor]:
+    """Pre-activations, and states that the cell comes to from zeros: it need not know others."""
+    gates = len(cell.pre_activations)
+    pre = [2 * t for t in _numbers(gates, hidden_size, dtype)]
+    state = [torch.zeros_like(pre[0]) for _ in cell.states]
+    for k in range(1, 4):
+        state = [*_update(cell, [*(t.roll(k, -1) for t in pre), *state])[0]]
+    others = _numbers(len(state), hidden_size, dtype)
+    resting = [_close(s, torch.zeros_like(s)) for s in state]
+    return [*pre, *(o if r else s.clone() for s, o, r in zip(state, others, resting, strict=True))]
+
+
+def _numbers(count: int, hidden_size: int, dtype: torch.dtype) -> list[Tensor]:
+    """So many tensors [rows, H] of numbers from -1 to 1, always the same: no random numbers are drawn here."""
+    numbers = torch.arange(1, count * _ROWS * hidden_size + 1, dtype=torch.float64).sin().to(dtype)
+    return [t.clone() for t in numbers.view(count, _ROWS, hidden_size)]  # each with a version of its own
 
 
 def _update(cell: Cell, arguments: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], Any]:
     """State and tape, once they are what they should be."""
-    before = [a.clone() for a in arguments]
-    returned = cell.update(*arguments)
-    _expect_unchanged(cell, "update", zip(_arguments(cell), before, arguments, strict=True))
+    given = dict(zip((*cell.pre_activations, *(f"{s}_prev" for s in cell.states)), arguments, strict=True))
+    try:
+        with _unchanged(cell, "update", given):
+            returned = cell.update(*arguments)
+    except RuntimeError as error:
+        if (name := next(_held(cell.update), None)) is not None:
+            raise _untrained(cell, name) from error
+        raise
     _expect_pair(cell, "update", "(state, tape)", returned)
     state, tape = returned
     _expect(cell, "update's state", cell.states, state, arguments[0].shape)
-    for t in (*state, *(tape if isinstance(tape, tuple) else ())):
-        if isinstance(t, Tensor) and t.requires_grad:  # none of the arguments does
-            name = next(_held(cell.update), "a tensor")
-            raise ValueError(
-                f"update of cell {cell.name!r} holds {name}, which requires a gradient but would be no parameter of "
-                "the layer, and so not be trained, saved or moved: hold a constant, as .detach() gives, or let a gate "
-                "compute what is to be learned"
-            )
+    if any(t.requires_grad for t in [*state, *_tensors("tape", tape).values()]):  # none of the arguments does
+        raise _untrained(cell, next(_held(cell.update), "a tensor"))
     return state, tape
 
 
-def _arguments(cell: Cell) -> tuple[str, ...]:
-    return (*cell.pre_activations, *(f"{s}_prev" for s in cell.states))
+def _untrained(cell: Cell, name: str) -> ValueError:
+    return ValueError(
+        f"update of cell {cell.name!r} holds {name}, which requires a gradient but would be no parameter of the layer, "
+        "and so not be trained, saved or moved: hold a constant, as .detach() gives, or let a gate compute what is to "
+        "be learned"
+    )
 
 
-def _expect_unchanged(cell: Cell, which: str, of: Iterable[tuple[str, Tensor, Tensor]]) -> None:
-    for name, before, after in of:
-        if not _close(before, after):
+@contextmanager
+def _unchanged(cell: Cell, which: str, given: Mapping[str, Tensor]) -> Iterator[None]:
+    """Raise ValueError if the block writes into one of the tensors."""
+    before = [(t._version, t.detach().clone()) for t in given.values()]
+    yield
+    for (name, t), (version, values) in zip(given.items(), before, strict=True):
+        if t._version != version or not _close(values, t):
             raise ValueError(
                 f"{which} of cell {cell.name!r} should leave what it is given as it is, but it writes into {name}: "
                 "the engine takes the same step again for the gradient"
             )
+
+
+def _tensors(name: str, value: Any) -> dict[str, Tensor]:
+    """Those in a tape, by the names that they have there."""
+    if isinstance(value, Tensor):
+        return {name: value}
+    if isinstance(value, (tuple, list)):
+        value = value._asdict() if hasattr(value, "_asdict") else dict(enumerate(value))
+    parts = value.items() if isinstance(value, Mapping) else ()
+    return {f"{field} of its {name}": part for field, part in parts if isinstance(part, Tensor)}
 
 
 def _expect_names(cell: Cell, tape: Any, state: tuple[Tensor, ...], arguments: list[Tensor]) -> None:
@@ -90,13 +122,17 @@ def _expect_names(cell: Cell, tape: Any, state: tuple[Tensor, ...], arguments: l
 
 def _expect_row_by_row(cell: Cell, arguments: list[Tensor], state: tuple[Tensor, ...]) -> None:
     for row in range(_ROWS):
-        alone, _ = _update(cell, [a[row : row + 1].clone() for a in arguments])
+        try:
+            alone, _ = _update(cell, [a[row : row + 1].clone() for a in arguments])
+        except (ValueError, RuntimeError) as error:  # of more rows it raises nothing
+            raise _mixes_rows(cell, "it refuses one row alone", f": {error}") from error
         for name, s, s_alone in zip(cell.states, state, alone, strict=True):
             if not _close(s[row : row + 1], s_alone):
-                raise ValueError(
-                    f"update of cell {cell.name!r} should be pure and work row by row, but {name} of a row is another "
-                    "alone than beside other rows"
-                )
+                raise _mixes_rows(cell, f"{name} of a row is another alone than beside other rows")
+
+
+def _mixes_rows(cell: Cell, how: str, more: str = "") -> ValueError:
+    return ValueError(f"update of cell {cell.name!r} should be pure and work row by row, but {how}{more}")
 
 
 def _expect_unread(cell: Cell, arguments: list[Tensor]) -> None:
@@ -107,6 +143,25 @@ def _expect_unread(cell: Cell, arguments: list[Tensor]) -> None:
     except RuntimeError as error:
         reads = "proj_size needs a cell that reads h_prev through the weights alone"
         raise ValueError(f"{reads}, but {cell.name!r} computes with it: {error}") from None
+
+
+# ------------------------------------------------------------------------------------------------- the adjoint
+
+
+def _expect_adjoint(cell: Cell, hidden_size: int, dtype: torch.dtype) -> None:
+    """In float64, or where `update` cannot compute in that, as with float32 matrices that it holds, in `dtype`."""
+    try:
+        arguments = _arguments(cell, hidden_size, torch.float64)
+        state, tape = cell.update(*arguments)
+    except RuntimeError:
+        arguments = _arguments(cell, hidden_size, dtype)
+        state, tape = cell.update(*arguments)
+    if any(s.is_complex() for s in state):  # autograd walks the loop then, and the adjoint has no part in it
+        return
+    d_state = [t.roll(1, 0) for t in _numbers(len(cell.states), hidden_size, arguments[0].dtype)]
+    found = _expect_unit_by_unit(cell, tape, d_state)
+    if cell.check:
+        _expect_derivative(cell, arguments, d_state, found)
 
 
 def _expect_unit_by_unit(cell: Cell, tape: Any, d_state: list[Tensor]) -> list[Tensor | None]:
@@ -127,26 +182,30 @@ def _expect_unit_by_unit(cell: Cell, tape: Any, d_state: list[Tensor]) -> list[T
 def _adjoint(cell: Cell, tape: Any, d_state: list[Tensor], shape: torch.Size) -> list[Tensor | None]:
     """Gradients of the pre-activations and states, once they are what they should be."""
     assert cell.adjoint is not None
-    taped = tape._asdict() if hasattr(tape, "_asdict") else dict(enumerate(tape if isinstance(tape, tuple) else ()))
-    given = {f"{name} of its tape": t for name, t in taped.items() if isinstance(t, Tensor)}
-    given |= {f"d{s}": d for s, d in zip(cell.states, d_state, strict=True)}
-    before = [t.clone() for t in given.values()]
-    returned = cell.adjoint(tape, *d_state)
-    _expect_unchanged(cell, "adjoint", zip(given, before, given.values(), strict=True))
+    given = _tensors("tape", tape) | {f"d{s}": d for s, d in zip(cell.states, d_state, strict=True)}
+    with _unchanged(cell, "adjoint", given):
+        returned = cell.adjoint(tape, *d_state)
     _expect_pair(cell, "adjoint", "(d_pre_activations, d_state_prev)", returned)
     d_pre, d_prev = returned
-    _expect(cell, "adjoint's d_pre_activations", cell.pre_activations, d_pre, shape, torch.Size())
-    _expect(cell, "adjoint's d_state_prev", cell.states, d_prev, shape, torch.Size(), or_none=True)
+    shapes = shape, shape[1:], torch.Size()  # a constant of the cell, of each unit or of all, may be a derivative
+    _expect(cell, "adjoint's d_pre_activations", cell.pre_activations, d_pre, *shapes)
+    _expect(cell, "adjoint's d_state_prev", cell.states, d_prev, *shapes, or_none=True)
     return [*d_pre, *d_prev]
 
 
 def _expect_derivative(cell: Cell, arguments: list[Tensor], d_state: list[Tensor], found: list[Tensor | None]) -> None:
     leaves = [a.clone().requires_grad_() for a in arguments]
-    state, _ = cell.update(*leaves)
-    followed = [(s, ds) for s, ds in zip(state, d_state, strict=True) if s.requires_grad]
-    exact = torch.autograd.grad(
-        [s for s, _ in followed], leaves, [ds for _, ds in followed], allow_unused=True, materialize_grads=True
-    )
+    try:
+        state, _ = cell.update(*leaves)
+        followed = [(s, ds) for s, ds in zip(state, d_state, strict=True) if s.requires_grad]
+        exact = torch.autograd.grad(
+            [s for s, _ in followed], leaves, [ds for _, ds in followed], allow_unused=True, materialize_grads=True
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"adjoint of cell {cell.name!r} cannot be held to autograd of its update ({error}); "
+            "Cell(..., check=False) takes it as it is"
+        ) from error
     departs = [
         f"d{name}"
         for name, d, d_exact in zip((*cell.pre_activations, *cell.states), found, exact, strict=True)
@@ -160,10 +219,14 @@ def _expect_derivative(cell: Cell, arguments: list[Tensor], d_state: list[Tensor
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
+    rtol, atol = (1e-4, 1e-6) if a.dtype == torch.float64 else (1e-3, 1e-5)  # an update may round to float32
     try:
-        return torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)  # an update may round to float32
+        return torch.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True)
     except RuntimeError:  # fake tensors hold no numbers
         return True
+
+
+# ------------------------------------------------------------------------------------------- what is returned
 
 
 def _expect_pair(cell: Cell, which: str, pair: str, returned: Any) -> None:

@@ -181,9 +181,18 @@ class _ByAdjoint(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *d_state: Tensor) -> tuple[Tensor | None, ...]:
-        _, tape = ctx.cell.update(*ctx.saved_tensors)
+        arguments = ctx.saved_tensors
+        _, tape = ctx.cell.update(*arguments)
         d_pre, d_prev = ctx.cell.adjoint(tape, *d_state)
-        return None, *d_pre, *d_prev
+        found = zip((*d_pre, *d_prev), arguments, strict=True)
+        return None, *(None if d is None else d.expand_as(a) for d, a in found)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+        raise RuntimeError(
+            f"forward-mode AD cannot follow cell {ctx.cell.name!r}: its adjoint departs from its update on purpose "
+            "(check=False), and an adjoint works backward"
+        )
 
 
 def _input_product(columns: Columns, operands: Operands, functional: bool) -> Tensor:

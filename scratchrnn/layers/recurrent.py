@@ -94,7 +94,7 @@ class RecurrentLayer(nn.Module):
                     shape = self._shape(name.split("_l")[0], first=k == 0)
                     self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
         if BUILT_IN.get(cell.name) is not cell:
-            probe(cell, hidden_size, proj_size > 0, self.weight_ih_l0.device)
+            probe(cell, hidden_size, proj_size > 0, self.weight_ih_l0)
         self.reset_parameters()
 
     @property
