@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import scratchrnn as sr
 from scratchrnn import cells, cli
 from scratchrnn.engine import backward, columns, forward, kernels
-from scratchrnn.layers import recurrent
+from scratchrnn.layers import border, recurrent
 from scratchrnn.parity import verify
 from scratchrnn.parity.compare import Report, compare
 
@@ -316,8 +316,8 @@ BUGS = [
     ),
     Bug(
         "last states of packed sequences left in sorted order",
-        recurrent,
-        "RecurrentLayer.run",
+        border,
+        "leave",
         "layout.unsorted_indices",
         "None",
         "GRU",
@@ -337,7 +337,7 @@ BUGS = [
     Bug(
         "the two directions' outputs swapped",
         recurrent,
-        "RecurrentLayer._stack",
+        "RecurrentLayer.forward",
         "torch.cat(halves, -1)",
         "torch.cat(halves[::-1], -1)",
         "RNN",

@@ -5,17 +5,14 @@ from __future__ import annotations
 import numbers
 import operator
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..cells.cell import State
 from .precision import agree
-
-if TYPE_CHECKING:
-    from .recurrent import RecurrentLayer
 
 
 def check_constructor(
@@ -118,8 +115,11 @@ def check_input(input: Tensor, expected_dim: int, input_size: int, weight: Tenso
         raise RuntimeError(f"input.size(-1) must be equal to input_size. Expected {input_size}, got {input.size(-1)}")
 
 
-def check_places(input: Tensor, states: State, weights: Sequence[Tensor], layer: RecurrentLayer) -> None:
-    """Raise RuntimeError unless input, states and weights lie on one device and agree in their dtype."""
+def check_places(input: Tensor, states: State, weights: Sequence[Tensor], name: Callable[[int], str]) -> None:
+    """Raise RuntimeError unless input, states and weights lie on one device and agree in their dtype.
+
+    `name` tells what the k-th weight is called, if that has to be said.
+    """
     for s in states:
         if s.device != input.device:
             raise RuntimeError(
@@ -135,7 +135,7 @@ def check_places(input: Tensor, states: State, weights: Sequence[Tensor], layer:
                 f"found input tensor at {input.device} and parameter tensor at {weight.device}"
             )
         if not agree(input, weight):
-            raise other_dtype(input, layer._flat_weights_names[k], weight)
+            raise other_dtype(input, name(k), weight)
 
 
 def other_dtype(input: Tensor, name: str, weight: Tensor) -> RuntimeError:

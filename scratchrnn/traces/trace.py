@@ -130,7 +130,13 @@ def _trace_layer(
     records: list[Record] = []
 
     def scan(
-        cell: Cell, x: Tensor, batch_sizes: Tensor | None, start: State, weights: Weights, reverse: bool
+        cell: Cell,
+        x: Tensor,
+        batch_sizes: Tensor | None,
+        start: State,
+        weights: Weights,
+        reverse: bool,
+        _: int | None,  # a trace keeps every step
     ) -> tuple[Tensor, State]:
         padded = x.shape[:-1]
 
@@ -153,7 +159,7 @@ def _trace_layer(
         records.append(Record(tensors, cell, lengths, bias, seen.nodes, join))
         return seen.run.output, seen.run.state
 
-    output, last = layer.run(input, state, scan)
+    output, last = layer.running_by(scan).forward(input, state)
     directions = 2 if layer.bidirectional else 1
     places = ((n // directions, bool(n % directions)) for n in range(len(records)))
     return Trace(output, last, dict(zip(places, records, strict=True)))

@@ -1,0 +1,73 @@
+"""The border of a layer, crossed once each way: what the caller gives becomes what the engine takes, and back."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from ..cells.cell import State
+from ..engine.columns import Weights
+from . import arguments
+from .parameters import RecurrentParameters
+from .sequences import Layout
+
+
+class Entered(NamedTuple):
+    """One call, checked: time-major, the sequences sorted, and a state for each of the cell's."""
+
+    x: Tensor  # [T, B, I], or rows [N, I] of packed sequences
+    states: State  # [L * D, B, .]
+    weights: list[Weights]  # of layer k, direction d at k * D + d
+    layout: Layout
+
+
+def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -> Entered:
+    """Raise what torch.nn raises, in its order, or give the call in the engine's layout."""
+    kind = type(layer).__name__
+    if isinstance(input, PackedSequence):
+        layout = Layout(layer.batch_first, packed=input)
+    else:
+        arguments.check_dimensions(kind, input, " tensor" if layer.cell.name in ("RNN_TANH", "RNN_RELU") else "")
+        layout = Layout(layer.batch_first, unbatched=input.dim() == 2)
+    batched = layout.batched(input)
+    if hx is None:
+        layer.check_input(batched, layout.batch_sizes)
+        states = _zeros(layer, batched, layout.batch_sizes)
+    else:
+        states = arguments.given_states(kind, layer.cell.states, hx)
+        if layout.packed is None:
+            arguments.check_state_dimensions(layer.cell.states, states, layout.unbatched)
+        states = tuple(layout.batched_state(s) for s in states)
+        layer.check_forward_args(batched, states[0] if len(states) == 1 else states, layout.batch_sizes)
+        states = _permuted(layer, states, layout.sorted_indices)
+    weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in range(layer._directions)]
+    flat = [w for group in weights for w in group if w is not None]
+    arguments.check_places(batched, states, flat, lambda k: layer._flat_weights_names[k])
+    if torch.jit.is_tracing() and layer.cell.adjoint is not None:
+        arguments.check_traced(kind, [batched, *states, *flat])
+    x = layout.enter(batched)
+    if x.size(0) == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    return Entered(x, states, weights, layout)
+
+
+def leave(layer: RecurrentParameters, layout: Layout, output: Tensor, states: State) -> tuple[Any, Any]:
+    """As the caller laid it out: the output, and one state or a tuple of several."""
+    states = tuple(layout.leave_state(s) for s in _permuted(layer, states, layout.unsorted_indices))
+    return layout.leave(output), states[0] if len(states) == 1 else states
+
+
+def _zeros(layer: RecurrentParameters, input: Tensor, batch_sizes: Tensor | None) -> State:
+    widths = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * (len(layer.cell.states) - 1)
+    shapes = [layer._expected_size(input, batch_sizes, width) for width in widths]
+    return tuple(torch.zeros(shape, dtype=input.dtype, device=input.device) for shape in shapes)
+
+
+def _permuted(layer: RecurrentParameters, states: State, indices: Tensor | None) -> State:
+    if indices is None:
+        return states
+    hidden = layer.permute_hidden(states[0] if len(states) == 1 else states, indices)
+    return (hidden,) if len(states) == 1 else tuple(hidden)
