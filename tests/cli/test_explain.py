@@ -10,9 +10,9 @@ import re
 import matplotlib.mathtext
 import pytest
 import torch
+from mutants import Flip, install
 from running import close
 from table import ROWS, pair
-from test_mutants import Flip, install
 
 import scratchrnn as sr
 from scratchrnn import cells, cli

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from mutants import Flip, install
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -60,40 +60,12 @@ def functions() -> Iterator[tuple[str, dict[str, Any], str]]:
             yield kind, options, function.__name__
 
 
-class Flip(ast.NodeTransformer):
-    """Turn the `count`-th `+` into `-` or the reverse."""
-
-    def __init__(self, count: int) -> None:
-        self.left = count
-
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        self.generic_visit(node)
-        if isinstance(node.op, (ast.Add, ast.Sub)):
-            if self.left == 0:
-                node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
-            self.left -= 1
-        return node
-
-
 def flipped() -> Iterator[Any]:
     for kind, options, name in functions():
         source = inspect.getsource(getattr(cells, name))
         signs = sum(isinstance(node, (ast.Add, ast.Sub)) for node in ast.walk(ast.parse(source)))
         for k in range(signs):
             yield pytest.param(kind, options, name, k, id=f"{name}-sign-{k}")
-
-
-def install(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, mutant: Callable[..., Any]) -> None:
-    """Put `mutant` wherever the function is: in every module that has it, and in the cells, frozen as they are."""
-    original = getattr(module, name)
-    for there in [m for n, m in sys.modules.items() if n.startswith("scratchrnn")]:
-        for attribute, value in list(vars(there).items()):
-            if value is original:
-                monkeypatch.setattr(there, attribute, mutant)
-    for cell in cells.BUILT_IN.values():
-        for part in ("update", "adjoint"):
-            if getattr(cell, part) is original:
-                monkeypatch.setitem(cell.__dict__, part, mutant)
 
 
 @pytest.mark.parametrize(("kind", "options", "name", "sign"), list(flipped()))

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-GUIDE = Path(__file__).parent.parent / "scratchrnn" / "guide"
+GUIDE = Path(__file__).parents[2] / "scratchrnn" / "guide"
 CHAPTERS = sorted(GUIDE.glob("[0-9]-*.md"))
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 
