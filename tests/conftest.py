@@ -1,8 +1,10 @@
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
+from speller import LETTERS, Speller, vocabulary
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 _common["phases"] = [phase for phase in Phase if phase != Phase.explain]  # explaining takes longer than finding
@@ -16,3 +18,19 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def _seed() -> None:
     """Every test starts from the same random numbers."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of this test's own, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def speller(here: Path) -> Speller:
+    """A model that is saved as `speller.pt`, beside its tokens, `letters.txt`."""
+    model = Speller()
+    torch.save(model.state_dict(), "speller.pt")
+    vocabulary("letters.txt", LETTERS)
+    return model

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,43 +9,12 @@ from typing import Any
 import pytest
 import torch
 from running import close
+from speller import LETTERS, Speller, vocabulary
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn import cli
-from scratchrnn.cli import explore as explore_command
 from scratchrnn.layers.characters import read_text
 from scratchrnn.traces import reading as explore
-from scratchrnn.traces.page.page import page
-
-LETTERS = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
-
-
-class Speller(nn.Module):
-    """An encoder and a decoder with an embedding each."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.ModuleDict({"emb": nn.Embedding(29, 5), "gru": nn.GRU(5, 6, batch_first=True)})
-        self.decoder = nn.ModuleDict({"emb": nn.Embedding(40, 5), "gru": nn.GRU(5, 6)})
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def speller(here: Path) -> Speller:
-    model = Speller()
-    torch.save(model.state_dict(), "speller.pt")
-    vocabulary("letters.txt", LETTERS)
-    return model
-
-
-def vocabulary(path: str, tokens: list[str]) -> None:
-    Path(path).write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
 
 
 def saved(content: dict[str, Tensor], path: str = "file.pt") -> str:
@@ -113,13 +80,6 @@ def test_a_line_break_may_stand_in_a_vocabulary_as_it_is(here: Path, tokens: str
     reading = explore.load_reading(path, f"{tokens}\n", vocabulary="tokens.txt")
     assert reading.sequences == [[*tokens, "\n"]]
     assert torch.equal(reading.vectors(["\n"])[0], weights[tokens.index("\n")])
-
-
-def test_the_help_says_how_a_line_break_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["explore", "--help"])
-    shown = " ".join(capsys.readouterr().out.split())
-    assert r"one a line, a line break as \n, a tab as \t, or as they are" in shown
 
 
 def test_without_an_embedding_characters_are_random_vectors(here: Path) -> None:
@@ -239,148 +199,3 @@ def test_the_passage_is_the_one_with_most_brackets_and_quotes() -> None:
     text = "plain words\n\nf(x) = [1]\n\n'a b'"
     assert explore.passage(text, 10) == "f(x) = [1]"
     assert len(explore.passage(read_text(), 120)) == 120
-
-
-# ----------------------------------------------------------------------------------------------- the command
-
-
-def data_of(path: str) -> dict[str, Any]:
-    script = re.search(r'<script type="application/json" id="data">(.*?)</script>', Path(path).read_text(), re.DOTALL)
-    assert script
-    return json.loads(script[1])
-
-
-def test_a_checkpoint_becomes_a_page(speller: Speller, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("words.txt").write_text("Cat owl")
-    options = ["--checkpoint", "speller.pt", "--layer", "encoder.gru", "--vocabulary", "letters.txt"]
-    assert cli.main(["explore", *options, "--text", "words.txt", "-o", "my page.html", "--tokens", "6"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "the first 6 of 8 tokens: more with --tokens"
-    assert lines[1] == "Not in the vocabulary, read as <unk>: 'C'."
-    assert re.fullmatch(r"my page\.html, 0\.\d MiB: open it in a browser, file:///.*/my%20page\.html", lines[2])
-    data = data_of("my page.html")
-    assert data["title"] == "encoder.gru of speller.pt, over 6 tokens"
-    assert data["tokens"] == ["C", "a", "t", "</s>", "o", "w"]
-    assert data["notes"] == [lines[1]]
-    assert data["layers"][0]["lengths"] == [4, 2]
-
-
-def test_without_a_checkpoint_a_model_is_trained_on_the_text(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("long.txt").write_text("(to be), or not [to be]; " * 60)
-    options = ["--text", "long.txt", "--cell", "gru", "--steps", "3", "--tokens", "11"]
-    assert cli.main(["explore", *options]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "training GRU(32, 64) for 3 steps on long.txt"
-    assert lines[1] == "the first 11 of 1,500 tokens: more with --tokens"
-    assert re.fullmatch(
-        r"GRU\(32, 64, batch_first=True\): 3 steps of Adam on long.txt, loss \d\.\d+ to \d\.\d+", lines[2]
-    )
-    data = data_of("page.html")
-    assert data["notes"] == [lines[2]]
-    assert data["tokens"] == list("(to be), or")
-    assert data["layers"][0]["cell"] == "GRU"
-
-
-def test_a_short_text_is_read_by_a_model_of_the_help_texts(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("short.txt").write_text("print([1])")
-    assert cli.main(["explore", "--text", "short.txt", "--steps", "1"]) == 0
-    assert "1 steps of Adam on Python's help texts" in capsys.readouterr().out
-    assert data_of("page.html")["tokens"] == list("print([1])")
-    assert cli.main(["explore", "--steps", "1", "--tokens", "50"]) == 0
-    assert len(data_of("page.html")["tokens"]) == 50
-
-
-def test_how_long_the_usual_training_takes_is_said_before_it(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(explore_command, "_STEPS", 2)
-    assert cli.main(["explore", "--tokens", "5"]) == 0
-    first = capsys.readouterr().out.splitlines()[0]
-    how = "about half a minute; fewer with --steps"
-    assert first == f"training LSTM(32, 64) for 2 steps on Python's help texts, {how}"
-
-
-@pytest.mark.parametrize("there", [False, True])
-def test_no_empty_page_stays_behind_an_error(speller: Speller, there: bool) -> None:
-    if there:
-        Path("page.html").write_text("older")
-    assert cli.main(["explore", "--checkpoint", "speller.pt", "--layer", "none"]) == 2
-    assert Path("page.html").exists() == there
-    assert not there or Path("page.html").read_text() == "older"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--layer", "x"], "--layer goes with --checkpoint"),
-        (["--vocabulary", "x"], "--vocabulary goes with --checkpoint"),
-        (["--embedding", "x"], "--embedding goes with --checkpoint"),
-        (["--trust"], "--trust goes with --checkpoint"),
-        (["--checkpoint", "speller.pt", "--cell", "gru"], "--cell does not go with --checkpoint"),
-        (["--checkpoint", "speller.pt", "--steps", "5"], "--steps does not go with --checkpoint"),
-        (["--tokens", "0"], "--tokens should be at least 1, got 0"),
-        (["--steps", "-1"], "--steps should be at least 1, got -1"),
-        (["--text", "empty.txt"], "text should have at least 1 characters, empty.txt has 0"),
-        (
-            [
-                "--text",
-                "blank.txt",
-                "--checkpoint",
-                "speller.pt",
-                "--layer",
-                "encoder.gru",
-                "--vocabulary",
-                "letters.txt",
-            ],
-            "the text to explore has no tokens",
-        ),
-        (["--text", "nowhere.txt"], "No such file or directory: 'nowhere.txt'"),
-        (
-            ["--text", "greek.txt"],
-            "greek.txt has 'λ', which the text to train on (Python's help texts) lacks; "
-            "a FILE of at least 1000 characters is itself trained on",
-        ),
-        (["-o", "nowhere/page.html"], "No such file or directory: 'nowhere/page.html'"),
-        (["--checkpoint", "nowhere.pt"], "No such file or directory: 'nowhere.pt'"),
-    ],
-)
-def test_bad_usage_is_said_in_one_line(
-    speller: Speller, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
-    Path("empty.txt").write_text("")
-    Path("blank.txt").write_text(" \n ")
-    Path("greek.txt").write_text("λ")
-    assert cli.main(["explore", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("scratchrnn explore: ")
-    assert error.endswith(f"{message}\n")
-
-
-def test_a_whole_model_is_loaded_where_it_is_trusted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save(Speller(), "whole.pt")
-    vocabulary("letters.txt", LETTERS)
-    Path("word.txt").write_text("owl")
-    options = [
-        "--checkpoint",
-        "whole.pt",
-        "--layer",
-        "encoder.gru",
-        "--vocabulary",
-        "letters.txt",
-        "--text",
-        "word.txt",
-    ]
-    assert cli.main(["explore", *options]) == 2
-    assert "load it with --trust" in capsys.readouterr().err
-    assert cli.main(["explore", *options, "--trust"]) == 0
-    assert data_of("page.html")["tokens"] == [*"owl", "</s>"]
-
-
-def test_the_page_holds_every_number_of_the_trace(speller: Speller) -> None:
-    reading = explore.load_reading("speller.pt", "cat", "encoder.gru", "letters.txt")
-    trace = reading.trace()
-    Path("page.html").write_text(page({"": trace}, reading.tokens))
-    tensors = data_of("page.html")["layers"][0]["tensors"]
-    for name, expected in trace.layer(0).tensors.items():
-        found = torch.frombuffer(bytearray(base64.b64decode(tensors[name]["data"])), dtype=torch.float32)
-        assert torch.equal(found.view(expected.shape), expected)
