@@ -23,8 +23,12 @@ from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
 from scratchrnn import plot
+from scratchrnn.bench.cases import Case
+from scratchrnn.bench.implementations import OURS
+from scratchrnn.bench.results import Result
 from scratchrnn.cells import elman, gru, lstm
 from scratchrnn.cells.twins import BUILT_IN
+from scratchrnn.plot import bench as bench_plot
 from scratchrnn.plot.axes import COLOURS, line_styles
 from scratchrnn.plot.diagram import _boxes
 from scratchrnn.plot.layout import lay_out
@@ -578,7 +582,21 @@ def test_where_matplotlib_is_missing_the_import_says_what_to_install() -> None:
 
 
 def test_the_benchmarks_picture_has_the_same_colours() -> None:
-    from scratchrnn.plot import bench as bench_plot
-
     assert bench_plot.COLOURS is COLOURS
     assert len({to_rgba(colour) for colour in COLOURS}) == 7
+
+
+def test_the_picture_of_results_shows_ratios_and_times() -> None:
+    cases = [Case("T", "GRU", True, 1, T, 2, 4, 5) for T in (4, 2, 8)]
+    along = [Result(case, OURS, [case.T * 1e-3], [2.0], [0.5]) for case in cases]
+    ratios, times = (ax for ax in bench_plot.figure(along).axes if ax.get_visible())
+    assert ratios.get_title() == "GRU"
+    assert ratios.get_ylabel() == "ratio to torch.nn"
+    (points,) = [line for line in ratios.lines if line.get_label() == f"{OURS}, T, training"]
+    assert sorted(points.get_xdata()) == sorted(r.case.work.flops for r in along)
+    assert set(points.get_ydata()) == {2.0}
+    (line,) = times.lines
+    assert list(line.get_xdata()) == [2, 4, 8]
+    assert list(line.get_ydata()) == pytest.approx([2, 4, 8])
+    assert times.get_xlabel() == "T (B=2, H=5)"
+    assert times.get_xscale() == times.get_yscale() == "log"
