@@ -130,10 +130,3 @@ def test_without_rich_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "rich.console", None)
     assert cli.main(["verify", "--quick"]) == 2
     assert capsys.readouterr().err == "scratchrnn: the command needs rich: pip install 'scratchrnn[cli]'\n"
-
-
-def test_importing_the_package_needs_torch_alone() -> None:
-    unwanted = ("rich", "matplotlib", "pandas", "torch._dynamo")
-    code = f"import sys, scratchrnn; print([m for m in {unwanted} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
-    assert done.stdout == "[]\n"

@@ -1,0 +1,39 @@
+"""The laws of the house: imports run one way, and a name on the face is nothing else than it seems."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+import scratchrnn as sr
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_each_room_imports_only_from_those_below_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    status = lint_imports(str(ROOT / "pyproject.toml"), no_cache=True)
+    assert status == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+def test_no_name_on_the_face_hides_a_module() -> None:
+    for module in pkgutil.iter_modules(sr.__path__):
+        assert module.name not in sr.__all__
+        if module.name != "__main__":
+            loaded = importlib.import_module(f"scratchrnn.{module.name}")
+            assert getattr(sr, module.name) is loaded
+
+
+def test_importing_the_package_needs_torch_alone() -> None:
+    unwanted = ("rich", "matplotlib", "pandas", "torch._dynamo")
+    code = f"import sys, scratchrnn; print([m for m in {unwanted} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
+    assert done.stdout == "[]\n"
