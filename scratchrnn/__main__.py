@@ -1,3 +1,5 @@
+"""`python -m scratchrnn`."""
+
 import sys
 
 from .cli.main import main

@@ -18,6 +18,8 @@ from .cell import Cell
 
 
 class ElmanTape(NamedTuple):
+    """What `elman_adjoint` reads of a step."""
+
     h: Tensor
 
 

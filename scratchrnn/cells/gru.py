@@ -18,6 +18,8 @@ from .cell import Cell
 
 
 class GRUTape(NamedTuple):
+    """What `gru_adjoint` reads of a step."""
+
     r: Tensor
     z: Tensor
     n: Tensor

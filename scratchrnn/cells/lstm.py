@@ -17,6 +17,8 @@ from .cell import Cell
 
 
 class LSTMTape(NamedTuple):
+    """What `lstm_adjoint` reads of a step."""
+
     i: Tensor
     f: Tensor
     g: Tensor

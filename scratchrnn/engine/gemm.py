@@ -32,7 +32,7 @@ def multiplier(W: Tensor, rows: int, steps: int) -> Callable[[Tensor], Tensor] |
 
     def product(x: Tensor) -> Tensor:
         first, *others = x.split(_TERMS, 1)
-        total = torch.ops.mkldnn._linear_pointwise(first, packed[0], None, "none", [], "")
+        total: Tensor = torch.ops.mkldnn._linear_pointwise(first, packed[0], None, "none", [], "")
         for part, W_part in zip(others, packed[1:], strict=True):
             total = torch.ops.mkldnn._linear_pointwise.binary(part, total, W_part, None, "add")
         return total

@@ -53,7 +53,8 @@ class Line(NamedTuple):
             KeyError: `values` lacks a name.
         """
         functions = {f: getattr(torch, f) for f in _functions(self.expression)}
-        return eval(self.code, {"__builtins__": {}} | functions, {name: values[name] for name in self.names})
+        value: Tensor = eval(self.code, {"__builtins__": {}} | functions, {name: values[name] for name in self.names})
+        return value
 
 
 def line(text: str) -> Line:

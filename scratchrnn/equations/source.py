@@ -217,7 +217,10 @@ class _Source:
 
     def _translated(self, node: ast.expr, now: Mapping[str, str]) -> ast.expr:
         """The expression with the names of the lines, and torch's functions by their bare names."""
-        again = lambda inner: self._translated(inner, now)  # noqa: E731
+
+        def again(inner: ast.expr) -> ast.expr:
+            return self._translated(inner, now)
+
         match node:
             case ast.Name() | ast.Attribute() | ast.Subscript() if (name := ast.unparse(node)) in now:
                 return ast.Name(now[name])

@@ -95,7 +95,9 @@ def _of_a_unit(cell: Cell) -> tuple[int, int]:
 class _Counting(TorchDispatchMode):
     """Counts the operations that compute something."""
 
-    count = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

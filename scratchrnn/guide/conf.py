@@ -57,6 +57,7 @@ def _for_sphinx(app: Any, docname: str, source: list[str]) -> None:
 
 
 def setup(app: Any) -> None:
+    """What Sphinx calls: formulas as MathML, and our docstrings as it expects them."""
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("source-read", _for_sphinx)
     app.connect("autodoc-process-docstring", _literal_equations, priority=400)  # before napoleon, which is at 500

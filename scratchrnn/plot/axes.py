@@ -26,10 +26,12 @@ SMALL = 8  # points
 
 
 def numbers(tensor: Tensor) -> Any:
+    """Of any dtype and device, for matplotlib."""
     return tensor.detach().double().cpu().numpy()
 
 
 def line_styles() -> Iterator[dict[str, Any]]:
+    """A colour and a dash pattern for each line: 35 that differ."""
     for n in count():
         yield {"color": COLOURS[n % len(COLOURS)], "linestyle": _STYLES[n % len(_STYLES)], "linewidth": 1.6}
 
@@ -47,6 +49,7 @@ def axes_of(
 
 
 def figure_of(ax: Axes) -> Figure:
+    """The figure that the axes belong to."""
     return ax.figure.figure  # of a subfigure, too, the whole
 
 
@@ -109,5 +112,6 @@ def shown(token: Any) -> str:
 
 
 def expect_index(name: str, index: int, size: int, what: str) -> None:
+    """Raise an IndexError that names the argument, unless 0 <= index < size."""
     if not 0 <= index < size:
         raise IndexError(f"{name} should be a {what} from 0 to {size - 1}, got {index}")

@@ -22,6 +22,8 @@ _HEAD = 10  # so long an arrow is level before it reaches its box
 
 
 class Diagram(NamedTuple):
+    """Where the boxes stand, and the arrows between them."""
+
     centres: dict[str, Point]
     """The centre of each box; x goes to the right, y up."""
     routes: dict[tuple[str, str], list[Point]]

@@ -110,7 +110,7 @@ def load_reading(
     embedding: str | None = None,
     trust: bool = False,
 ) -> Reading:
-    """A layer out of a file that torch.save has written, and a text as its embedding has it.
+    r"""A layer out of a file that torch.save has written, and a text as its embedding has it.
 
     A vocabulary of single characters reads the text character by character; where it lacks white space, that ends a
     sequence, as between the words that a model of spelling reads. Another vocabulary reads words: one sequence, or one
@@ -120,7 +120,7 @@ def load_reading(
         path: the file, see `load_recurrent`; a cell for single steps is run as a layer.
         text: what it reads.
         layer: the name of the layer, where the file holds several.
-        vocabulary: a file with one token a line, line k for row k of the embedding; the line break as \\n, or as it is.
+        vocabulary: a file with one token a line, line k for row k of the embedding; the line break as \n, or as it is.
         embedding: the name of the matrix [tokens, input_size]; default: the one with "emb" in its name. Without one,
             every character enters as a random vector.
         trust: unpickle whatever the file holds, which runs code from it.
