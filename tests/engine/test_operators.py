@@ -126,6 +126,7 @@ def test_compiled_inference_agrees_with_eager_and_keeps_nothing_for_backward(row
 
 @pytest.mark.filterwarnings("ignore:Skipping serialization of skipfiles:UserWarning")  # torch 2.6's own
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # inductor's own
+@pytest.mark.compiled
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="needs a C++ compiler")
 @pytest.mark.parametrize("layout", ["contiguous", "transposed"])
 def test_inductor_agrees_with_eager(layout):
