@@ -1,11 +1,13 @@
-"""Bugs planted in the package while a test runs."""
+"""Bugs planted in the package while a test runs: each is an operator, a name or an argument of a function."""
 
 from __future__ import annotations
 
 import ast
+import copy
+import inspect
 import sys
+import textwrap
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,24 +15,85 @@ import pytest
 from scratchrnn import cells
 
 
-class Flip(ast.NodeTransformer):
-    """Turn the `count`-th `+` into `-` or the reverse."""
+class Change(ast.NodeTransformer):
+    """A change of one place in a function; `done` counts the places."""
 
-    def __init__(self, count: int) -> None:
-        self.left = count
+    done = 0
+
+
+class Flip(Change):
+    """The `k`-th `+` as `-`, or the reverse."""
+
+    def __init__(self, k: int) -> None:
+        self.left = k
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         if isinstance(node.op, (ast.Add, ast.Sub)):
             if self.left == 0:
                 node.op = ast.Sub() if isinstance(node.op, ast.Add) else ast.Add()
+                self.done += 1
             self.left -= 1
         return node
 
 
-def install(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, mutant: Callable[..., Any]) -> None:
-    """Put `mutant` wherever the function is: in every module that has it, and in the cells, frozen as they are."""
-    original = getattr(module, name)
+class Exchange(Change):
+    """In the line that assigns `target`, `a` in the place of `b`, and `b` in the place of `a`."""
+
+    def __init__(self, target: str, a: str, b: str) -> None:
+        self.target, self.other = target, {a: b, b: a}
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        if ast.unparse(node.targets[0]) == self.target:
+            for name in ast.walk(node.value):
+                if isinstance(name, ast.Name) and name.id in self.other:
+                    name.id = self.other[name.id]
+            self.done += 1
+        return node
+
+
+class Zero(Change):
+    """Zeros where `name` is read for the `k`-th time."""
+
+    def __init__(self, name: str, k: int) -> None:
+        self.name, self.left = name, k
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id != self.name or not isinstance(node.ctx, ast.Load):
+            return node
+        self.left -= 1
+        if self.left != -1:
+            return node
+        self.done += 1
+        return ast.BinOp(ast.Constant(0), ast.Mult(), node)
+
+
+def signs(function: Callable[..., Any]) -> int:
+    """How many `+` and `-` there are to flip."""
+    return sum(isinstance(node, (ast.Add, ast.Sub)) for node in ast.walk(ast.parse(source(function))))
+
+
+def source(function: Callable[..., Any]) -> str:
+    return textwrap.dedent(inspect.getsource(function))
+
+
+def changed(function: Callable[..., Any], change: Change) -> str:
+    """The source of `function` with the change, which fits one place in it."""
+    change = copy.copy(change)  # it counts from the start
+    tree = change.visit(ast.parse(source(function)))
+    assert change.done == 1, f"{vars(change)} should fit one place in {function.__name__}, not {change.done}"
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], change: Change) -> None:
+    """Put the changed function in the place of `function`."""
+    namespace = dict(function.__globals__)
+    exec("from __future__ import annotations\n" + changed(function, change), namespace)
+    install(monkeypatch, function, namespace[function.__name__])
+
+
+def install(monkeypatch: pytest.MonkeyPatch, original: Callable[..., Any], mutant: Callable[..., Any]) -> None:
+    """Put `mutant` wherever the original is: in every module that has it, and in the cells, frozen as they are."""
     for there in [m for n, m in sys.modules.items() if n.startswith("scratchrnn")]:
         for attribute, value in list(vars(there).items()):
             if value is original:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import inspect
 import re
 
 import matplotlib.mathtext
 import pytest
 import torch
-from mutants import Flip, install
+from mutants import Flip, changed, install, signs
 from running import close
 from table import ROWS, pair
 
@@ -150,25 +148,24 @@ def test_of_large_sizes_some_numbers_are_shown_and_all_compared(form, capsys):
 # -------------------------------------------------------------------------------------------------- mutants
 
 
-def signs():
-    for name, cell in CELLS.items():
-        for function in (cell.update, cell.adjoint):
-            tree = ast.parse(inspect.getsource(function))
-            for k in range(sum(isinstance(node, (ast.Add, ast.Sub)) for node in ast.walk(tree))):
-                yield pytest.param(name, function, k, id=f"{function.__name__}-sign-{k}")
+FLIPS = [
+    pytest.param(name, function, k, id=f"{function.__name__}-sign-{k}")
+    for name, cell in CELLS.items()
+    for function in (cell.update, cell.adjoint)
+    for k in range(signs(function))
+]
 
 
-@pytest.mark.parametrize(("name", "function", "sign"), list(signs()))
+@pytest.mark.parametrize(("name", "function", "sign"), FLIPS)
 def test_a_flipped_sign_shows_in_the_text_and_is_found(name, function, sign, tmp_path, monkeypatch, capsys):
     before = said(capsys, name)
-    tree = ast.fix_missing_locations(Flip(sign).visit(ast.parse(inspect.getsource(function))))
     file = tmp_path / "mutant.py"
     room = function.__module__
-    file.write_text(f"from __future__ import annotations\nfrom {room} import *\n{ast.unparse(tree)}\n")
+    file.write_text(f"from __future__ import annotations\nfrom {room} import *\n{changed(function, Flip(sign))}\n")
     spec = importlib.util.spec_from_file_location("mutant", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    install(monkeypatch, cells, function.__name__, getattr(module, function.__name__))
+    install(monkeypatch, function, getattr(module, function.__name__))
     assert said(capsys, name) != before
     shown = said(capsys, name, "--numbers", status=1)
     assert "All agree" not in shown
