@@ -7,6 +7,7 @@ diversion know nothing of it, and any number of them can overlap.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import ChainMap
 from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -29,18 +30,18 @@ def forwards_class(layer: nn.Module) -> type:
 
 
 @contextmanager
-def diverted(model: nn.Module, forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
-    """Let `forwards` take the place of the forward of these layers in `model`, in the calls made in this context.
+def diverted(forwards: Mapping[nn.Module, Forward]) -> Iterator[None]:
+    """Let `forwards` take the place of the forward of these layers, in the calls made in this context.
 
     A diversion within a diversion has the calls that are made in it. Compiled code has the layers' own forward in it:
-    where the model has some, PyTorch runs everything compiled as it was written, for the while. What a layer has as
-    `forward` in its own `__dict__` is not diverted.
+    where the compiler is loaded, without which there is none, PyTorch runs everything compiled as it was written, for
+    the while. What a layer has as `forward` in its own `__dict__` is not diverted.
     """
     own = dict(forwards)
     with ExitStack() as stack:
         for kind in {forwards_class(layer) for layer in own}:
             stack.enter_context(_shared(kind, partial(_replaced, kind)))
-        if any(_is_compiled(module) for module in model.modules()):
+        if "torch._dynamo" in sys.modules:
             stack.enter_context(_shared("uncompiled", partial(torch.compiler.set_stance, "force_eager")))
         stack.callback(_here.reset, _here.set(_here.get().new_child(own)))
         stack.callback(own.clear)  # for copies of this context that live on
@@ -106,8 +107,3 @@ def _shared(what: Hashable, make: Callable[[], AbstractContextManager[Any]]) -> 
             if not _users[what]:
                 del _users[what]
                 _entered.pop(what).__exit__(None, None, None)
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    """Whether `torch.compile` has made it, its forward, or a function that it holds."""
-    return any(hasattr(part, "_torchdynamo_orig_callable") for part in (module, module.forward, *vars(module).values()))

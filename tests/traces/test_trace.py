@@ -451,10 +451,9 @@ def test_layers_are_compiled_and_scripted_beside_a_trace() -> None:
     def beside() -> list[Any]:
         assert trace_runs.wait(60)
         try:
-            return [
-                *[torch.compile(layer, backend="eager", fullgraph=True)(x) for layer in layers[:2]],
-                torch.jit.script(Holding(layers[2]))(x),
-            ]
+            with torch.compiler.set_stance("default"):  # as if the trace had begun before the compiler was loaded
+                compiled = [torch.compile(layer, backend="eager", fullgraph=True)(x) for layer in layers[:2]]
+            return [*compiled, torch.jit.script(Holding(layers[2]))(x)]
         finally:
             done.set()
 
@@ -650,6 +649,44 @@ def test_a_compiled_model_is_traced_and_goes_on_compiled(kind: Any, how: str) ->
         module.train(not module.training)
         module(torch.randn(T + 1, B, I))
     assert len(graphs) > compiled or kind is nn.GRU  # which PyTorch does not compile
+
+
+@pytest.mark.parametrize("kind", [nn.GRU, sr.GRU])
+def test_compiled_code_wherever_a_model_has_it_is_traced_as_it_was_written(kind: Any) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(backend="eager")
+
+    @compiled
+    def function(layer: nn.Module, x: Tensor) -> Tensor:
+        return layer(x)[0]
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(I, I)
+            self.functions = [compiled(lambda x: self.layer(x)[0])]
+
+        @compiled
+        def method(self, x: Tensor) -> Tensor:
+            return self.layer(x)[0]
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.functions[0](self.method(function(self.layer, x)))
+
+    model, x = Model(), torch.randn(T, B, I)
+    found = sr.trace(model, x)
+    assert len(found.calls["layer"]) == 3
+    with torch.no_grad():
+        close(found.output, model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_whatever_a_model_holds_is_not_asked_for_attributes() -> None:
+    class Settings(dict[str, int]):
+        __getattr__ = dict.__getitem__  # a KeyError where an AttributeError belongs
+
+    model, x = Gated(nn.LSTM(I, H)), torch.randn(T, B, I)
+    model.settings = Settings(a=1)
+    assert len(sr.trace(model, x).calls["layer"]) == 1
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
