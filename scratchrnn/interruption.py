@@ -35,6 +35,8 @@ def _end(*_: object) -> None:
 
 def _is_the_command() -> bool:
     """Whether Python was started as `scratchrnn` or `python -m scratchrnn`."""
+    if not sys.argv:  # a program that has Python inside
+        return False
     started = sys.argv[0]
     if started == "-m":  # Python is looking for the module still, whose name stands before the arguments
         started = sys.orig_argv[-len(sys.argv)].removeprefix("-m")

@@ -109,6 +109,12 @@ def test_a_program_that_imports_the_package_keeps_its_own_answer_to_ctrl_c() -> 
     assert done.stdout == "True\n"
 
 
+def test_a_program_without_arguments_may_import_the_package() -> None:
+    code = "import sys; sys.argv = []; import scratchrnn"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_names_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, words in (
         (["--help"], ["verify", "compare every cell and layer"]),
