@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 import re
 import warnings
 from collections import OrderedDict
@@ -39,9 +40,12 @@ def load_recurrent(path: str, trust: bool = False) -> list[tuple[str, nn.Module]
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no such file, holds other classes and is not trusted, holds no recurrent weights, or weights
-            that do not fit together.
+            that do not fit together or are no dense tensors of real numbers.
     """
     loaded = _load(path, trust)
+    for name, tensor in _tensors(loaded):
+        if RECURRENT_WEIGHT.match(name):
+            _check_numbers(f"{path}: {name}", tensor)
     if isinstance(loaded, nn.Module):
         if any(isinstance(m, (RecurrentLayer, RNNCellBase)) for m in loaded.modules()):
             try:
@@ -74,21 +78,31 @@ def _load(path: str, trust: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=not trust)
     except Exception as error:  # a file of another kind makes the unpickler raise whatever it stumbles over
         raise ValueError(
-            f"cannot load {path}: {_what_it_is(start, trust, error)}; expected a state dict, as of "
+            f"cannot load {path}: {_what_it_is(path, start, trust, error)}; expected a state dict, as of "
             "torch.save(model.state_dict(), FILE)"
         ) from None
 
 
-def _what_it_is(start: bytes, trust: bool, error: Exception) -> str:
+def _what_it_is(path: str, start: bytes, trust: bool, error: Exception) -> str:
     said = " ".join(str(error).split())
-    if asked := re.search(r"GLOBAL (\S+)( whose module \S+ is blocked)?", said):
+    no_zip = start == _BEFORE_ZIP
+    asked = (
+        None
+        if no_zip and _ends_within_a_pickle(path)
+        else re.search(r"GLOBAL (\S+)( whose module \S+ is blocked)?", said)
+    )
+    if asked:
         if asked[2]:
             return f"unpickled, it would run {asked[1]}, which no model needs: it may be malicious, do not load it"
         return (
             f"it asks for {asked[1]}, more than tensors and torch.nn's recurrent modules; if that is the class of a "
             "whole model from a source you trust, load it with --trust"
         )
-    if isinstance(error, OSError) or "PytorchStreamReader failed reading" in said or start == _BEFORE_ZIP:
+    if (
+        isinstance(error, OSError)
+        or "PytorchStreamReader failed reading" in said
+        or (no_zip and not isinstance(error, _NOT_THERE))
+    ):
         return "it is cut off or damaged, copy or download it again"
     if "TorchScript" in said:
         return "it is a TorchScript archive, which torch.jit.load loads"
@@ -98,6 +112,18 @@ def _what_it_is(start: bytes, trust: bool, error: Exception) -> str:
     if start.startswith(b"\x80"):
         return "it is a pickle that torch.save has not written"
     return "it is no file that torch.save has written"
+
+
+def _ends_within_a_pickle(path: str) -> bool:
+    """Whether a file that is no zip archive is cut off early, where the name of a class may be half a name."""
+    with open(path, "rb") as file:
+        try:
+            for _ in range(4):  # a number that marks the file, its format's, the sizes of integers, what was saved
+                for _ in pickletools.genops(file):
+                    pass
+        except ValueError:
+            return True
+    return False
 
 
 def _tensors(loaded: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -162,9 +188,16 @@ def _matrix(weights: Mapping[str, Tensor], name: str) -> Tensor:
     found = weights[name]
     if found.dim() != 2:
         raise ValueError(f"{name} {list(found.shape)} should be a matrix")
-    if not found.is_floating_point():
-        raise ValueError(f"{name} should be of floating point, it is {found.dtype}")
     return found
+
+
+def _check_numbers(name: str, weight: Tensor) -> None:
+    if not weight.is_floating_point():
+        raise ValueError(f"{name} should be of floating point, it is {weight.dtype}")
+    if weight.layout != torch.strided:
+        raise ValueError(f"{name} should be dense, {torch.strided}, its layout is {weight.layout}")
+    if weight.is_meta:
+        raise ValueError(f"{name} should hold numbers, it is on the meta device")
 
 
 def _check_shapes(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -121,6 +121,19 @@ def test_a_whole_model_is_unpickled_only_on_trust(tmp_path: Path) -> None:
             "weight_ih_l0 should be of floating point, it is torch.int32",
         ),
         (
+            nn.GRU(3, 4).state_dict() | {"bias_hh_l0": torch.ones(12).cfloat()},
+            r"file\.pt: bias_hh_l0 should be of floating point, it is torch\.complex64$",
+        ),
+        (
+            {"a": nn.GRU(3, 4).state_dict() | {"weight_hh_l0": torch.ones(12, 4).to_sparse()}},
+            r"file\.pt: a\.weight_hh_l0 should be dense, torch\.strided, its layout is torch\.sparse_coo$",
+        ),
+        (
+            nn.GRU(3, 4, device="meta").state_dict(),
+            r"file\.pt: weight_ih_l0 should hold numbers, it is on the meta device$",
+        ),
+        (nn.LSTM(3, 4, device="meta"), r"file\.pt: weight_ih_l0 should hold numbers, it is on the meta device$"),
+        (
             {"weight_ih_l0": torch.ones(0, 3), "weight_hh_l0": torch.ones(0, 0)},
             r"weight_hh_l0 \[0, 0\] should have 1, 3",
         ),
@@ -169,7 +182,9 @@ def test_what_a_file_is_is_said_and_what_to_do(tmp_path: Path) -> None:
         assert blocked.endswith(".system, which no model needs: it may be malicious, do not load it")
         assert refusal(written({"a": Runs(shutil.which)}, zipped)).startswith("it asks for shutil.which, ")
         whole = written(nn.GRU(30, 40).state_dict(), zipped)
-        for size, trust in itertools.product((100, 9000, 20000), (False, True)):
+        for size, trust in itertools.product(
+            (100, 141, 200, 9000, 20000), (False, True)
+        ):  # 141, 200: in a class's name
             assert refusal(whole[:size], trust) == "it is cut off or damaged, copy or download it again"
     for protocol in (2, 4):
         assert refusal(pickle.dumps({"a": [1.0]}, protocol)) == "it is a pickle that torch.save has not written"
@@ -189,8 +204,9 @@ def test_a_torchscript_archive_is_said_to_be_one(tmp_path: Path) -> None:
         load_recurrent(path)
 
 
-def test_on_trust_a_class_that_is_not_there_is_named(tmp_path: Path) -> None:
-    torch.save(Gone(), tmp_path / "a.pt")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_on_trust_a_class_that_is_not_there_is_named(zipped: bool, tmp_path: Path) -> None:
+    torch.save(Gone(), tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
     content = (tmp_path / "a.pt").read_bytes().replace(b"Gone", b"Lost")
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(
