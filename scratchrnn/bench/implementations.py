@@ -166,26 +166,31 @@ class Subject:
     def __call__(self, theirs: nn.RNNBase) -> nn.Module:
         if isinstance(self.what, Cell):
             return _layer_of(self.what, theirs)
-        return _module_of(self.what, self._sizes(theirs), theirs, self.unchecked)
+        sizes, layers = self._sizes(theirs)
+        return _module_of(self.what(*sizes, **layers), theirs, self.unchecked)
 
     def call(self, theirs: nn.RNNBase) -> str:
         """The call that makes it, as one would write it."""
-        sizes = ", ".join(map(str, self._sizes(theirs)))
+        sizes, layers = self._sizes(theirs)
+        arguments = ", ".join([*map(str, sizes), *(f"{name}={count}" for name, count in layers.items())])
         if isinstance(self.what, Cell):
-            return f"RecurrentLayer({self.what.name}, {sizes})"
-        return f"{self.what.__name__}({sizes})"
+            return f"RecurrentLayer({self.what.name}, {arguments})"
+        return f"{self.what.__name__}({arguments})"
 
-    def _sizes(self, theirs: nn.RNNBase) -> tuple[int, ...]:
-        sizes = theirs.input_size, theirs.hidden_size
-        several = theirs.num_layers > 1
-        if not isinstance(self.what, Cell) and not _takes(self.what, *sizes):
-            several = several or _takes(self.what, *sizes, 1)
-        return (*sizes, theirs.num_layers) if several else sizes
+    def _sizes(self, theirs: nn.RNNBase) -> tuple[tuple[int, ...], dict[str, int]]:
+        """What stands in the call, by place and by name: the first of these ways that fits."""
+        sizes, layers = (theirs.input_size, theirs.hidden_size), theirs.num_layers
+        ways: list[tuple[tuple[int, ...], dict[str, int]]] = [
+            *([(sizes, {})] if layers == 1 else []),
+            ((*sizes, layers), {}),
+            (sizes, {"num_layers": layers}),
+        ]
+        return next((way for way in ways if isinstance(self.what, Cell) or _takes(self.what, *way)), ways[0])
 
 
-def _takes(function: Callable[..., Any], *arguments: Any) -> bool:
+def _takes(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
     try:
-        inspect.signature(function).bind(*arguments)
+        inspect.signature(function).bind(*arguments, **keywords)
     except TypeError:
         return False
     return True
@@ -195,8 +200,8 @@ def subject(path: str, unchecked: bool = False) -> Subject:
     """The implementation at `my.module:Name`: a `Cell`, or a class called and built as torch.nn's layers are.
 
     The module is looked for in the working directory too. A class is made as `Name(input_size, hidden_size)`, with
-    num_layers behind them where there are several or it demands that, and gets torch.nn's weights by `load_state_dict`;
-    if `unchecked`, it may have others.
+    num_layers behind them, or by its name, where there are several or it demands that, and gets torch.nn's weights by
+    `load_state_dict`; if `unchecked`, it may have others.
 
     Raises:
         ValueError: the path is not of that form, or leads nowhere, or to something else.
@@ -216,9 +221,9 @@ def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:
     return layer
 
 
-def _module_of(kind: type[nn.Module], sizes: tuple[int, ...], theirs: nn.RNNBase, unchecked: bool) -> nn.Module:
+def _module_of(made: nn.Module, theirs: nn.RNNBase, unchecked: bool) -> nn.Module:
     like = next(theirs.parameters())
-    made = kind(*sizes).to(like.device, like.dtype)
+    made = made.to(like.device, like.dtype)
     try:
         made.load_state_dict(theirs.state_dict())
     except RuntimeError as error:

@@ -17,7 +17,7 @@ from rich.console import Console
 import scratchrnn as sr
 from scratchrnn import cli
 from scratchrnn.bench.cases import Case
-from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
+from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
 from scratchrnn.bench.results import Result, from_dict
 from scratchrnn.cli import bench as bench_command
 from scratchrnn.cli.main import _parser
@@ -61,6 +61,10 @@ class Wrong(nn.LSTM):
 class Two(nn.LSTM):
     def __init__(self, I, H):
         super().__init__(I, H)
+
+class ByName(nn.LSTM):
+    def __init__(self, input_size, hidden_size, *, num_layers):
+        super().__init__(input_size, hidden_size, num_layers)
 
 class Foreign(nn.Module):
     def __init__(self, I, H, L):
@@ -157,6 +161,19 @@ def test_a_class_without_num_layers_is_timed_where_there_is_one_layer(own_module
     assert told.endswith("; left out of the cases of 2 layers")
     assert sum(line.startswith("  subject ") for line in shown.splitlines()) == 2
     assert "skipped" not in shown
+
+
+def test_a_class_that_wants_num_layers_by_name_gets_it(own_modules: None, bench: Bench) -> None:
+    Path("two.csv").write_text(
+        "group,cell,works,layers,T,B,I,H\nx,LSTM,training,1,3,2,4,5\nx,LSTM,training,2,3,2,4,5\n"
+    )
+    status, shown = bench("--suite", "two.csv", "--subject", "own_cells:ByName")
+    assert status == 0
+    assert sum(line.startswith("  subject ") for line in shown.splitlines()) == 2
+    theirs = nn.LSTM(4, 5, 2)
+    assert subject("own_cells:ByName").call(theirs) == "ByName(4, 5, num_layers=2)"
+    assert subject("own_cells:Foreign").call(theirs) == "Foreign(4, 5, 2)"
+    assert subject("own_cells:mgu").call(theirs) == "RecurrentLayer(OWN_MGU, 4, 5, 2)"
 
 
 @pytest.mark.parametrize(
