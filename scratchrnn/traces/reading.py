@@ -121,6 +121,7 @@ def load_reading(
         text: what it reads.
         layer: the name of the layer, where the file holds several.
         vocabulary: a file with one token a line, line k for row k of the embedding; the line break as \n, or as it is.
+            Empty lines at its end count where there is a row for a token there: a line break, or if it has one, "".
         embedding: the name of the matrix [tokens, input_size]; default: the one with "emb" in its name. Without one,
             every character enters as a random vector.
         trust: unpickle whatever the file holds, which runs code from it.
@@ -144,7 +145,7 @@ def load_reading(
     key, weights = found
     if vocabulary is None:
         raise ValueError(f"{key} has {len(weights)} rows: give their tokens, one a line, as --vocabulary FILE")
-    places = _read_vocabulary(vocabulary, key, len(weights))
+    places, notes = _read_vocabulary(vocabulary, key, len(weights))
     sequences = _split(text, places)
     if not sequences:
         raise ValueError("the text to explore has no tokens")
@@ -152,7 +153,7 @@ def load_reading(
     unknown = [token for token in tokens if token not in places]
     if UNKNOWN not in places:
         _refuse(unknown, f"{vocabulary} has no {UNKNOWN} and lacks")
-    notes = [f"Not in the vocabulary, read as {UNKNOWN}: {named(unknown)}."] if unknown else []
+    notes += [f"Not in the vocabulary, read as {UNKNOWN}: {named(unknown)}."] if unknown else []
     return Reading(called, module, sequences, _looked_up(weights.detach().to(dtype), places), tuple(notes))
 
 
@@ -202,11 +203,20 @@ def _shared(a: str, b: str) -> int:
 # -------------------------------------------------------------------------------------------------- tokens
 
 
-def _read_vocabulary(path: str, embedding: str, rows: int) -> dict[str, int]:
-    as_it_is = re.compile(r"^\n(\n|\Z)", re.MULTILINE)  # a line that is a line break
-    text = as_it_is.sub(r"\\n\1", read_text(path, at_least=1))
-    lines = text.removesuffix("\n").split("\n")
+def _read_vocabulary(path: str, embedding: str, rows: int) -> tuple[dict[str, int], list[str]]:
+    """The tokens' rows, and what is to be said about it."""
+    text = read_text(path, at_least=1)
+    body = text.rstrip("\n")
+    as_it_is = re.compile(r"^\n\n", re.MULTILINE)  # a line that is a line break
+    lines = as_it_is.sub(r"\\n\n", body).split("\n") if body else []
     tokens = [_ESCAPED.get(line, line) for line in lines]
+    notes = []
+    if len(tokens) == rows - 1 and len(text) - len(body) > bool(body):  # the last stands in the empty lines at the end
+        if "\n" in tokens:
+            tokens.append("")
+        else:
+            tokens.append("\n")
+            notes = [rf"The last line of {path} is empty: taken for a line break, which is better written as \n."]
     if len(tokens) != rows:
         raise ValueError(
             f"--vocabulary should have a line for each of the {rows} rows of {embedding}, a line break in a token as "
@@ -216,12 +226,12 @@ def _read_vocabulary(path: str, embedding: str, rows: int) -> dict[str, int]:
     if len(places) < rows:
         twice = next(token for k, token in enumerate(tokens) if places[token] != k)
         raise ValueError(f"--vocabulary should have each token once, {path} has {twice!r} twice")
-    return places
+    return places, notes
 
 
 def _split(text: str, vocabulary: dict[str, int]) -> list[list[str]]:
     named = re.compile(r"<.*>|\[.*\]")
-    if all(len(token) == 1 or named.fullmatch(token) for token in vocabulary):
+    if all(len(token) <= 1 or named.fullmatch(token) for token in vocabulary):
         ends = "".join(c for c in sorted(set(text)) if c.isspace() and c not in vocabulary)
         pieces = [list(piece) for piece in (re.split(f"[{re.escape(ends)}]", text) if ends else [text])]
     else:

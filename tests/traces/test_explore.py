@@ -82,6 +82,41 @@ def test_a_line_break_may_stand_in_a_vocabulary_as_it_is(here: Path, tokens: str
     assert torch.equal(reading.vectors(["\n"])[0], weights[tokens.index("\n")])
 
 
+@pytest.mark.parametrize(
+    ("written", "tokens"),
+    [
+        ("a\nb\n\n", "ab"),
+        ("a\nb\n\n\n\n", "ab"),
+        ("\\n\na\n\n", ["\n", "a", ""]),
+        ("\n\na\n\n", ["\n", "a", ""]),
+        ("\n\na\n\n", "\na"),
+        ("\na\nb\n", ["", "a", "b"]),
+        ("\n\n\na\n", ["\n", "", "a"]),
+    ],
+)
+def test_blank_lines_at_the_end_of_a_vocabulary_are_a_token_where_a_row_is_there_for_it(
+    here: Path, written: str, tokens: Any
+) -> None:
+    Path("tokens.txt").write_text(written)
+    weights = torch.randn(len(tokens), 3)
+    path = saved(prefixed("lm.rnn", nn.LSTM(3, 4)) | {"lm.emb.weight": weights})
+    text = "".join(tokens) * 2
+    reading = explore.load_reading(path, text, vocabulary="tokens.txt")
+    assert reading.sequences == [[*text]]  # the empty token is in no text, and no word either
+    assert torch.equal(reading.vectors(tokens), weights)
+    assert reading.notes == ()
+
+
+def test_an_empty_last_line_that_is_taken_for_a_line_break_is_said(here: Path) -> None:
+    path = saved(prefixed("lm.rnn", nn.LSTM(3, 4)) | {"lm.emb.weight": torch.randn(3, 3)})
+    for written, notes in (("a\nb\n\n", 1), ("a\nb\n\\n\n", 0), ("\n\na\nb\n", 0)):
+        Path("tokens.txt").write_text(written)
+        reading = explore.load_reading(path, "ab\nb", vocabulary="tokens.txt")
+        assert reading.sequences == [[*"ab\nb"]]
+        said = [r"The last line of tokens.txt is empty: taken for a line break, which is better written as \n."]
+        assert list(reading.notes) == said * notes
+
+
 def test_without_an_embedding_characters_are_random_vectors(here: Path) -> None:
     path = saved(nn.LSTM(40, 4, dtype=torch.float64).state_dict())
     reading = explore.load_reading(path, "abca")
