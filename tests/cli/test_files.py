@@ -6,10 +6,13 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+import scratchrnn
 from scratchrnn.cli.files import check_writable, replacing, write_json
 
 
@@ -65,6 +68,58 @@ def test_a_pipe_is_written_to_as_it_is() -> None:
     code = "from scratchrnn.cli.files import *; check_writable('/dev/stdout'); write_json('/dev/stdout', [1])"
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=600)
     assert done.stdout == b"[\n 1\n]\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="has no names for open files")
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "link"])
+def test_a_file_that_is_open_already_is_written_on(path: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    code = f"""
+from scratchrnn.cli.files import *
+print("before")
+check_writable({path!r})
+write_json({path!r}, [1])
+print("after")
+"""
+    env = os.environ | {"PYTHONPATH": str(Path(scratchrnn.__file__).parent.parent)}
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", code], stdout=out, check=True, timeout=600, cwd=tmp_path, env=env)
+    assert (tmp_path / "out").read_text() == "before\n[\n 1\n]\nafter\n"
+
+
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A folder that takes no new file of whoever runs the test, with a file that may be written."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    with TemporaryDirectory() as folder:  # tmp_path is below a folder of root's own
+        path = Path(folder) / "a.json"
+        path.write_text("older")
+        path.chmod(0o666)
+        Path(folder).chmod(0o555)
+        if root:  # who may write everywhere
+            os.seteuid(65534)
+        try:
+            if os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+                pytest.skip("every folder can be written here")
+            yield path
+        finally:
+            if root:
+                os.seteuid(0)
+            Path(folder).chmod(0o700)
+
+
+def test_a_file_is_written_where_its_folder_takes_no_new_one(closed: Path) -> None:
+    check_writable(str(closed))
+    with replacing(str(closed)) as unfinished:
+        Path(unfinished).write_text("new")
+        assert closed.read_text() == "older"
+        assert Path(unfinished).name == "a.json"
+    assert closed.read_text() == "new"
+    with pytest.raises(PermissionError, match=r"b\.json'$"):
+        check_writable(str(closed.with_name("b.json")))
+    with pytest.raises(PermissionError, match=r"b\.json'$"):
+        write_json(str(closed.with_name("b.json")), [1])
+    assert os.listdir(closed.parent) == ["a.json"]
 
 
 @pytest.mark.parametrize("there", [False, True])
