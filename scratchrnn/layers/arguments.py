@@ -143,15 +143,17 @@ def other_dtype(input: Tensor, name: str, weight: Tensor) -> RuntimeError:
     return RuntimeError(f"Expected {name} to have the dtype of input, {input.dtype}, got {weight.dtype}")
 
 
-def check_traced(kind: str, tensors: Sequence[Tensor]) -> None:
+def check_traced(kind: str, in_torch_nn: bool, tensors: Sequence[Tensor]) -> None:
     """Raise RuntimeError where torch.jit.trace would have to follow a gradient that is computed by hand."""
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        raise no_torchscript(kind)
+        raise no_torchscript(kind, in_torch_nn)
 
 
-def no_torchscript(kind: str) -> RuntimeError:
-    """What to raise under torch.jit and what is built on it."""
-    return RuntimeError(
-        f"TorchScript (torch.jit, torch.onnx) cannot follow scratchrnn's {kind}: give it scratchrnn.to_torch(model), "
-        "which has torch.nn's layers with the same weights, or use torch.export"
-    )
+def no_torchscript(kind: str, in_torch_nn: bool) -> RuntimeError:
+    """What to raise under torch.jit and what is built on it; what torch.nn has too can take its place there."""
+    instead = "use torch.export, torch.nn has no layer to put in its place"
+    if in_torch_nn:
+        instead = (
+            "give it scratchrnn.to_torch(model), which has torch.nn's layers with the same weights, or use torch.export"
+        )
+    return RuntimeError(f"TorchScript (torch.jit, torch.onnx) cannot follow scratchrnn's {kind}: {instead}")

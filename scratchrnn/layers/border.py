@@ -46,8 +46,6 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
     weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in range(layer._directions)]
     flat = [w for group in weights for w in group if w is not None]
     arguments.check_places(batched, states, flat, lambda k: layer._flat_weights_names[k])
-    if torch.jit.is_tracing() and layer.cell.adjoint is not None:
-        arguments.check_traced(kind, [batched, *states, *flat])
     x = layout.enter(batched)
     if x.size(0) == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")

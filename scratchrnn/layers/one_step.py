@@ -71,7 +71,7 @@ class RNNCellBase(nn.Module):
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Called by torch.jit.script."""
-        raise no_torchscript(type(self).__name__)
+        raise no_torchscript(type(self).__name__, in_torch_nn=True)
 
     def _enter(self, input: Tensor, *state: Tensor | None) -> list[Tensor]:
         """Check input and states, give them a batch dimension, and put zeros for a state left out."""

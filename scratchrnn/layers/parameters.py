@@ -121,10 +121,6 @@ class RecurrentParameters(nn.Module):
             getattr(self, f"weight_hr_{suffix}") if self.proj_size > 0 else None,
         )
 
-    def __prepare_scriptable__(self) -> nn.Module:
-        """Called by torch.jit.script."""
-        raise arguments.no_torchscript(type(self).__name__)
-
     def __setstate__(self, d: dict[str, Any]) -> None:
         """From a pickled module's `__dict__`, also an old one: without `proj_size`, with lists of its weights."""
         derived = ("all_weights", "_all_weights", "_flat_weights", "_flat_weights_names", "_flat_weight_refs")

@@ -119,11 +119,23 @@ class RecurrentLayer(RecurrentParameters):
         arguments.check_checkpoint_every(steps)
         self._checkpoint_every = steps
 
+    @property
+    def _in_torch_nn(self) -> bool:
+        """Whether torch.nn has such a layer; a RecurrentLayer is converted to none, whatever its cell."""
+        return type(self) is not RecurrentLayer and BUILT_IN.get(self.cell.name) is self.cell
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Called by torch.jit.script."""
+        raise arguments.no_torchscript(type(self).__name__, self._in_torch_nn)
+
     # ---------------------------------------------------------------------------------------------- forward
 
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """The whole sequence: see the class."""
         x, states, weights, layout = border.enter(self, input, hx)
+        if torch.jit.is_tracing() and self.cell.adjoint is not None:
+            operands = [x, *states, *(w for group in weights for w in group if w is not None)]
+            arguments.check_traced(type(self).__name__, self._in_torch_nn, operands)
         added = states[-1].dtype if self._adds_to_state(layout.packed is not None) else None
         dtypes = precision(x, added, self.proj_size > 0)
         D = self._directions
