@@ -1,54 +1,55 @@
-"""The adjoint of a cell, derived from the lines of its `update` by the chain rule."""
+"""The chain rule: from lines the lines of their gradients."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
-from ..cells.cell import Cell
 from .lines import Line
-from .source import arriving, direct_gradient, equations, pre_activation_names
 
 
 class Step(NamedTuple):
     """A forward line, and the gradients that are complete once it and all later lines have been differentiated."""
 
     line: Line
-    gradients: list[Line]
+    gradients: tuple[Line, ...]
 
 
-def derivation(cell: Cell) -> list[Step]:
-    """The adjoint by the chain rule: the lines of `update` in reverse order, each with the gradients it completes.
+def derivation(
+    lines: Sequence[Line], arriving: Mapping[str, str], gradient: Callable[[str], str], what: str
+) -> list[Step]:
+    """The lines in reverse order, each with the gradients that it completes.
 
     The gradient of a name is the sum over all lines, and all places in a line, where the name occurs; it stands with
     the first of the forward lines that use it, after which no term is missing.
 
+    Args:
+        lines: each name assigned once.
+        arriving: for each result of the lines what its gradient from outside is called; where that is not dX, it is
+            one of the terms of dX.
+        gradient: what the gradient of a name is called.
+        what: what the lines are, for messages.
+
     Raises:
-        ValueError: a line has something else than + - * sigmoid tanh relu and numbers, or a pre-activation has no
-            influence on the states.
+        ValueError: a line has something else than + - * sigmoid tanh relu and numbers.
     """
-    lines = equations(cell)
     terms: dict[str, list[_Term]] = {}
-    reached = set()
-    for state, gradient in zip(cell.states, arriving(cell), strict=True):
-        reached.add(state)
-        if gradient != f"d{state}":
-            terms[state] = [_Term((ast.Name(gradient),))]
+    reached = set(arriving)
+    for result, from_outside in arriving.items():
+        if from_outside != f"d{result}":
+            terms[result] = [_Term((ast.Name(from_outside),))]
     steps = []
     for k, forward in reversed([*enumerate(lines)]):
         if forward.target in reached:
             upstream = _Term((ast.Name(f"d{forward.target}"),))
-            for name, term in _chain_rule(forward.expression, upstream, ast.Name(forward.target), cell):
+            for name, term in _chain_rule(forward.expression, upstream, ast.Name(forward.target), what):
                 terms.setdefault(name, []).append(term)
         before = {name for earlier in lines[:k] for name in earlier.names}
         complete = [name for name in forward.names if name in terms and name not in before]
         reached |= set(complete)
-        steps.append(Step(forward, [Line(gradient_name(cell, name), _sum(terms[name])) for name in complete]))
-    for name in pre_activation_names(cell):
-        if name not in terms:
-            raise ValueError(f"update of cell {cell.name!r} makes no use of {name}: there is no gradient to derive")
+        steps.append(Step(forward, tuple(Line(gradient(name), _sum(terms[name])) for name in complete)))
     return steps
 
 
@@ -65,7 +66,7 @@ class _Term(NamedTuple):
         return _Term(self.factors, not self.negative)
 
 
-def _chain_rule(node: ast.expr, upstream: _Term, y: ast.expr, cell: Cell) -> Iterator[tuple[str, _Term]]:
+def _chain_rule(node: ast.expr, upstream: _Term, y: ast.expr, what: str) -> Iterator[tuple[str, _Term]]:
     """The names below `node`, each time one occurs, with its term of the gradient; `y` is the node's value."""
     match node:
         case ast.Constant():
@@ -89,11 +90,10 @@ def _chain_rule(node: ast.expr, upstream: _Term, y: ast.expr, cell: Cell) -> Ite
             parts = [(x, upstream.times(ast.Compare(y, [ast.Gt()], [ast.Constant(0)])))]
         case _:
             raise ValueError(
-                f"update of cell {cell.name!r}: the chain rule is known for + - * sigmoid tanh relu and numbers, "
-                f"not for {ast.unparse(node)}"
+                f"{what}: the chain rule is known for + - * sigmoid tanh relu and numbers, not for {ast.unparse(node)}"
             )
     for operand, term in parts:
-        yield from _chain_rule(operand, term, operand, cell)
+        yield from _chain_rule(operand, term, operand, what)
 
 
 def _one_minus(node: ast.expr) -> ast.expr:
@@ -112,8 +112,3 @@ def _sum(terms: Sequence[_Term]) -> ast.expr:
     for term in others:
         total = ast.BinOp(total, ast.Sub() if term.negative else ast.Add(), _product(term.factors))
     return total
-
-
-def gradient_name(cell: Cell, name: str) -> str:
-    """dX; what reaches `h_prev` not through W_hh is `dh_direct`, a part of `dh_prev`."""
-    return direct_gradient(cell) if name == f"{cell.states[0]}_prev" else f"d{name}"

@@ -14,10 +14,9 @@ from typing import NamedTuple, TypeAlias
 from torch import Tensor
 
 from ..cells.cell import Cell
-from .derivation import derivation
+from .equations import Equations
 from .linear import linear_backward, linear_forward
 from .lines import Line
-from .source import adjoint_equations, arriving, direct_gradient, equations, pre_activation_names, tape_fields
 from .work import work
 from .worked_example import TOLERANCE, Walk
 
@@ -90,7 +89,7 @@ def _equations(lines: Sequence[Line], values: Mapping[str, Tensor] | None) -> li
 def _given(found: Walk, cell: Cell) -> Section:
     note = (
         "Normal numbers from a fixed seed, rounded to two digits; a vector, which is a column, is written as a row. "
-        f"{', '.join(arriving(cell))}: what arrives for the backward step."
+        f"{', '.join(Equations(cell).arriving)}: what arrives for the backward step."
     )
     if max(max(value.shape) for value in found.given.values()) > SHOWN:
         note += (
@@ -102,7 +101,7 @@ def _given(found: Walk, cell: Cell) -> Section:
 
 def _forward(cell: Cell, found: Walk | None) -> Section:
     values = found and found.forward
-    gate_math = _equations(equations(cell), values)
+    gate_math = _equations(Equations(cell).forward, values)
     return Section(
         "Forward",
         [
@@ -120,7 +119,8 @@ def _shapes(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
     def blocks(prefix: str) -> str:
         return ", ".join(prefix + g for g in cell.gates)
 
-    vectors = [*(f"{s}_prev" for s in cell.states), *pre_activation_names(cell), *(e.target for e in equations(cell))]
+    of = Equations(cell)
+    vectors = [*(f"{s}_prev" for s in cell.states), *of.pre_activations, *(each.target for each in of.forward)]
     rows: list[tuple[Entry, ...]] = [
         (f"[{H}, {I}]", f"{blocks('W_i')}: the blocks of rows of weight_ih [{G * H}, {I}]"),
         (f"[{H}, {H}]", f"{blocks('W_h')}: of weight_hh [{G * H}, {H}]"),
@@ -154,8 +154,8 @@ def _counts(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
 
 
 def _kept(cell: Cell, H: int) -> Section:
-    fields = tape_fields(cell)
-    before = [*pre_activation_names(cell), *(f"{s}_prev" for s in cell.states)]
+    fields = Equations(cell).tape
+    before = [*Equations(cell).pre_activations, *(f"{s}_prev" for s in cell.states)]
     kept = len(before)
     rows: list[tuple[Entry, ...]] = [
         ("on the tape", f"{len(fields)} x {H} x {_BYTES} = {len(fields) * H * _BYTES}", ", ".join(fields)),
@@ -172,11 +172,11 @@ def _kept(cell: Cell, H: int) -> Section:
 
 
 def _backward(cell: Cell, found: Walk | None) -> Section:
-    steps, adjoint = derivation(cell), adjoint_equations(cell)
-    by_target = {each.target: each for each in adjoint}
+    of = Equations(cell)
+    by_target = {each.target: each for each in of.adjoint}
     name = getattr(cell.adjoint, "__name__", "")
     rows: list[tuple[Entry, ...]] = []
-    for step in steps:
+    for step in of.derivation:
         if step.gradients:
             rows.append((Equation(step.line),))
         for gradient in step.gradients:
@@ -185,26 +185,25 @@ def _backward(cell: Cell, found: Walk | None) -> Section:
             beside = _equations([by_hand], found and found.by_hand)[0] if by_hand else None
             rows.append((derived, beside))
     rows += [(None, _equations([rest], found and found.by_hand)[0]) for rest in by_target.values()]
-    table = Table(("by the chain rule", f"as {name} computes it" if adjoint else ""), rows)
-    *others, last = arriving(cell)
-    direct = direct_gradient(cell)
+    table = Table(("by the chain rule", f"as {name} computes it" if of.adjoint else ""), rows)
+    *others, last = of.arriving
     arrives = f"{', '.join(others)} and {last} arrive" if others else f"{last} arrives"
     parts: list[str | list[Equation] | Table] = [
         f"The lines in reverse order. {arrives} from the loss and the later "
         "steps. A gradient is the sum over all lines that use the name; it is written where its last term comes in."
-        f"{_renamed(cell) if adjoint else ''}",
+        f"{_renamed(cell) if of.adjoint else ''}",
         table,
     ]
-    if any(gradient.target == direct for step in steps for gradient in step.gradients):
-        parts.append(f"{direct} is the part of d{cell.states[0]}_prev that does not come through W_hh.")
-    if not adjoint:
+    if any(each.target == of.direct_gradient for each in of.derived):
+        parts.append(f"{of.direct_gradient} is the part of d{cell.states[0]}_prev that does not come through W_hh.")
+    if not of.adjoint:
         parts.append("The cell has no adjoint of its own: autograd walks through the steps.")
     return Section("Backward: the adjoint", parts)
 
 
 def _renamed(cell: Cell) -> str:
     """How the names differ from those of the code, by the first gate whose name `update` uses twice."""
-    for gate, value in [each[:2] for each in equations(cell) if each.target in cell.gates]:
+    for gate, value in [each[:2] for each in Equations(cell).forward if each.target in cell.gates]:
         match value:
             case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=before)]) if before == f"{gate}_pre":
                 meaning = f"{before} before the {function}, {gate} after it"
@@ -213,8 +212,7 @@ def _renamed(cell: Cell) -> str:
 
 
 def _backward_linear(cell: Cell, found: Walk | None) -> Section:
-    direct = any(gradient.target == direct_gradient(cell) for step in derivation(cell) for gradient in step.gradients)
-    lines = linear_backward(cell, direct)
+    lines = linear_backward(cell)
     note = "Gradients accumulate: those of weights and biases are the sums of these over all rows and steps."
     return Section("Backward: the linear part", [_equations(lines, found and found.linear), note])
 

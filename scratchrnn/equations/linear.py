@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..cells.cell import Cell
+from .equations import Equations
 from .lines import Line, line
-from .source import direct_gradient
 
 
 def halves(gate: str, bias: bool = True, state: str = "h") -> tuple[Line, Line]:
@@ -26,13 +26,19 @@ def linear_forward(cell: Cell) -> list[Line]:
     return lines
 
 
-def linear_backward(cell: Cell, direct: bool) -> list[Line]:
-    """The gradients of x, h_prev, weights and biases. `direct`: whether h_prev is reached by another road than W_hh."""
+def linear_backward(cell: Cell) -> list[Line]:
+    """The gradients of x, h_prev, weights and biases, out of those that the adjoint gives.
+
+    Raises:
+        ValueError: as for `Equations.derivation`, which says whether h_prev is reached by another road than W_hh.
+    """
+    of = Equations(cell)
+    direct = [each.target for each in of.derived if each.target == of.direct_gradient]
     d_pre = {g: (f"d{g}_x", f"d{g}_h") if g in cell.split else (f"d{g}_pre",) * 2 for g in cell.gates}
     h_prev = f"{cell.states[0]}_prev"
     dx = " + ".join(f"W_i{g}.T @ {by_x}" for g, (by_x, _) in d_pre.items())
     dh = " + ".join(f"W_h{g}.T @ {by_h}" for g, (_, by_h) in d_pre.items())
-    lines = [f"dx = {dx}", f"d{h_prev} = {dh}{f' + {direct_gradient(cell)}' if direct else ''}"]
+    lines = [f"dx = {dx}", f"d{h_prev} = {' + '.join([dh, *direct])}"]
     lines += [f"dW_i{g} = {by_x} @ x.T" for g, (by_x, _) in d_pre.items()]
     lines += [f"dW_h{g} = {by_h} @ {h_prev}.T" for g, (_, by_h) in d_pre.items()]
     lines += [f"db_i{g} = {by_x}" for g, (by_x, _) in d_pre.items()]

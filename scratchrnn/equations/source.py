@@ -1,4 +1,4 @@
-"""A cell's equations as data: the lines of `update` and `adjoint`, read from the source of the functions themselves."""
+"""The reader: a function of tensors' sums, products, comparisons and functions of torch as lines, from its source."""
 
 from __future__ import annotations
 
@@ -11,111 +11,44 @@ from typing import Any
 
 import torch
 
-from ..cells.cell import Cell
 from .lines import Line
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _COMPARISONS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 
 
-def equations(cell: Cell) -> list[Line]:
-    """The lines of `cell.update`, each name assigned once.
+def fingerprint(function: Any) -> Any:
+    """Plain values, others where other lines would be read: the code, and what the lines have from outside of it.
 
-    A pre-activation is called as in a trace: where the function has `f = torch.sigmoid(f)`, the line is
-    `f = sigmoid(f_pre)`, and every name of the lines is a name of a `Record` or an earlier line's target. What the
-    function returns has the name of the state or of the tape's field.
-
-    Raises:
-        ValueError: the source cannot be read, or holds something else than assignments of tensors' sums, products,
-            comparisons and functions of torch.
+    That is numbers, and the fields of the class that makes a tape. None for what cannot be read.
     """
-    names = dict(zip(cell.pre_activations, pre_activation_names(cell), strict=True))
-    names |= {f"{s}_prev": f"{s}_prev" for s in cell.states}
-    read = _update(cell)
-    state, tape = read.pair()
-    fields = tape_fields(cell)
-    results = list(zip(cell.states, read.elements(state, len(cell.states)), strict=True))
-    if fields:
-        results += zip(fields, read.arguments(tape, fields), strict=True)
-    assigned = [target for group in read.groups for target, _ in group]
-    gradients = [f"d{name}" for name in ("x", *names.values(), *cell.states, *fields, *assigned)]
-    gradients += [f"d{name}_{k}" for name in assigned for k in range(1, assigned.count(name))]
-    gradients += [direct_gradient(cell), *(f"d{s}_next" for s in cell.states)]
-    return read.lines(names, results, {"x", *gradients})
+    try:
+        outside = _outside(function)
+    except (TypeError, ValueError):
+        return None
+    numbers = {name: repr(value) for name, value in outside.items() if isinstance(value, (int, float))}
+    fields = {name: getattr(value, "_fields", None) for name, value in outside.items() if isinstance(value, type)}
+    return inspect.unwrap(function).__code__, numbers, fields
 
 
-def adjoint_equations(cell: Cell) -> list[Line]:
-    """The lines of `cell.adjoint`, each name assigned once; none where the cell has no adjoint.
-
-    A gradient that is returned has the name of what it is the gradient of: `df_pre`, `dn_h`, `dc_prev`; for
-    `dh_direct` see `direct_gradient`, for what arrives `arriving`.
-
-    Raises:
-        ValueError: as for `equations`.
-    """
-    if cell.adjoint is None:
-        return []
-    read = _Source(cell.adjoint, f"adjoint of cell {cell.name!r}")
-    arriving_names = arriving(cell)
-    names = dict(zip(read.parameters[1:], arriving_names, strict=True))
-    read.unpack(read.parameters[0], tape_fields(cell), names)
-    d_pre, d_state = read.pair()
-    targets = [f"d{name}" for name in pre_activation_names(cell)]
-    results = list(zip(targets, read.elements(d_pre, len(targets)), strict=True))
-    roads = [direct_gradient(cell), *(f"d{s}_prev" for s in cell.states[1:])]
-    results += zip(roads, read.elements(d_state, len(roads)), strict=True)
-    return read.lines(names, [(name, e) for name, e in results if not _is_none(e)])
+def _outside(function: Any) -> dict[str, Any]:
+    """What the names mean that a function uses and does not define itself."""
+    found = inspect.getclosurevars(inspect.unwrap(function))
+    return {**found.builtins, **found.globals, **found.nonlocals}
 
 
-def arriving(cell: Cell) -> list[str]:
-    """Names of the gradients that reach a step from outside, one for each state.
-
-    `dc_next` where lines of `update` use the state that they compute, and the whole `dc` is therefore more than what
-    arrives; `dh` where none does.
-    """
-    used = {name for of_update in equations(cell) for name in of_update.names}
-    return [f"d{s}_next" if s in used else f"d{s}" for s in cell.states]
-
-
-def direct_gradient(cell: Cell) -> str:
-    """`dh_direct`: the part of `dh_prev`, the emitted state's gradient, that does not come through W_hh."""
-    return f"d{cell.states[0]}_direct"
-
-
-def pre_activation_names(cell: Cell) -> list[str]:
-    """What the lines call the arguments of `update` before the states: `f_pre`, and of a split gate `n_x`, `n_h`."""
-    return [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations]
-
-
-def tape_fields(cell: Cell) -> tuple[str, ...]:
-    """The names of what the cell's tape keeps; none of a tape that is no NamedTuple.
-
-    Raises:
-        ValueError: the source cannot be read, or its return statement does not name the tape's class.
-    """
-    return _update(cell).fields()
-
-
-# --------------------------------------------------------------------------------------- reading a function
-
-
-def _update(cell: Cell) -> _Source:
-    return _Source(cell.update, f"update of cell {cell.name!r}")
-
-
-class _Source:
+class Source:
     """The statements of a function: groups of simultaneous assignments, and what it returns."""
 
     def __init__(self, function: Callable[..., Any], what: str) -> None:
         self.what = what
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-            outside = inspect.getclosurevars(inspect.unwrap(function))
+            self.outside = _outside(function)
         except (OSError, TypeError, SyntaxError) as error:
             raise ValueError(f"{what}: its source cannot be read: {error}") from None
         if not isinstance(tree, ast.FunctionDef):
             raise ValueError(f"{what}: only a function written with def can be read, got {ast.unparse(tree)}")
-        self.outside = {**outside.builtins, **outside.globals, **outside.nonlocals}
         self.parameters = list(inspect.signature(function).parameters)
         body = [s for s in tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
         if not body or not isinstance(body[-1], ast.Return):
@@ -265,5 +198,5 @@ def _number(value: float) -> ast.expr:
     return ast.UnaryOp(ast.USub(), ast.Constant(-value)) if value < 0 else ast.Constant(value)
 
 
-def _is_none(node: ast.expr) -> bool:
+def is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from ..cells import elman, elman_relu, gru, lstm
 from ..cells.cell import Cell
-from .derivation import derivation, gradient_name
+from .equations import Equations
 from .linear import linear_backward, linear_forward
 from .lines import Line
-from .source import adjoint_equations, arriving, direct_gradient, equations, pre_activation_names
 
 TOLERANCE = 1e-12
 
@@ -43,14 +42,12 @@ def walk(cell: Cell, I: int, H: int) -> Walk:  # noqa: E741 - input_size
 
     Weights, biases, input, states and the gradients that arrive are normal, rounded to two digits, from a fixed seed.
     """
-    steps, adjoint = derivation(cell), adjoint_equations(cell)
-    derived_lines = [gradient for step in steps for gradient in step.gradients]
-    direct = any(gradient.target == direct_gradient(cell) for gradient in derived_lines)
+    of = Equations(cell)
     given = _random(cell, I, H)
-    forward = _evaluate([*linear_forward(cell), *equations(cell)], given)
-    derived = _evaluate(derived_lines, given | forward)
-    by_hand = _evaluate(adjoint, given | forward)
-    linear = _evaluate(linear_backward(cell, direct), given | derived)
+    forward = _evaluate([*linear_forward(cell), *of.forward], given)
+    derived = _evaluate(of.derived, given | forward)
+    by_hand = _evaluate(of.adjoint, given | forward)
+    linear = _evaluate(linear_backward(cell), given | derived)
     found = Walk(given, forward, derived, by_hand, linear, [])
     return found._replace(deviations=[*_from_autograd(cell, found), *_from_torch(cell, found)])
 
@@ -59,7 +56,7 @@ def _random(cell: Cell, I: int, H: int) -> dict[str, Tensor]:  # noqa: E741
     widths = {"W_i": I, "W_h": H, "b_i": 1, "b_h": 1}
     shapes = {"x": (I, 1)} | {f"{s}_prev": (H, 1) for s in cell.states}
     shapes |= {f"{parameter}{g}": (H, width) for parameter, width in widths.items() for g in cell.gates}
-    shapes |= dict.fromkeys(arriving(cell), (H, 1))
+    shapes |= dict.fromkeys(Equations(cell).arriving, (H, 1))
     seeded = torch.Generator().manual_seed(2)
     return {n: torch.randn(s, generator=seeded, dtype=torch.float64).round(decimals=2) for n, s in shapes.items()}
 
@@ -73,17 +70,18 @@ def _evaluate(lines: Sequence[Line], values: Mapping[str, Tensor]) -> dict[str, 
 
 def _from_autograd(cell: Cell, walk: Walk) -> Iterator[Deviation]:
     """Of `update` alone, whose pre-activations are leaves, and of the whole step."""
+    of = Equations(cell)
     leaves = {n: t.T.clone().requires_grad_() for n, t in (walk.given | walk.forward).items()}
-    pre, prev = pre_activation_names(cell), [f"{s}_prev" for s in cell.states]
+    pre, prev = of.pre_activations, [f"{s}_prev" for s in cell.states]
     state, _ = cell.update(*[leaves[n] for n in [*pre, *prev]])
-    d_state = [walk.given[n].T for n in arriving(cell)]
+    d_state = [walk.given[n].T for n in of.arriving]
     exact = _gradients(state, [leaves[n] for n in [*pre, *prev]], d_state)
     for name, expected in zip(cell.states, state, strict=True):
         yield _deviation("forward", name, "a call of update", walk.forward[name], expected)
     for lines, values in (("derivation", walk.derived), ("adjoint", walk.by_hand)):
         if values:
             for name, expected in zip([*pre, *prev], exact, strict=True):
-                gradient = gradient_name(cell, name)
+                gradient = of.gradient(name)
                 yield _deviation(lines, gradient, "autograd", values.get(gradient), expected)
 
     blocks = {n: t.clone().requires_grad_() for n, t in walk.given.items()}
@@ -122,7 +120,7 @@ def _from_torch(cell: Cell, walk: Walk) -> Iterator[Deviation]:
     for s, expected in zip(cell.states, state, strict=True):
         yield _deviation("forward", s, name, walk.forward[s], expected)
     wanted = [*given, *theirs.parameters()]
-    dx, *others = _gradients(state, wanted, [walk.given[n].T for n in arriving(cell)])
+    dx, *others = _gradients(state, wanted, [walk.given[n].T for n in Equations(cell).arriving])
     yield _deviation("linear part", "dx", name, walk.linear["dx"], dx)
     for s, expected in zip(cell.states, others, strict=False):
         value = (walk.derived | walk.linear).get(f"d{s}_prev")

@@ -14,9 +14,9 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from ..cells.cell import Cell
+from ..equations.equations import Equations
 from ..equations.latex import latex_name
 from ..equations.linear import linear_forward
-from ..equations.source import equations
 from .axes import COLOURS, axes_of, figure_of
 from .layout import lay_out
 
@@ -29,7 +29,7 @@ def diagram(cell: Cell, ax: Axes | None = None) -> Figure:
 
     Raises:
         TypeError: `cell` is no `Cell`, or `ax` no Axes.
-        ValueError: its `update` cannot be read: see `equations.equations`.
+        ValueError: its `update` cannot be read: see `equations.Equations`.
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell should be a Cell, as scratchrnn.cells.lstm, got {type(cell).__name__}")
@@ -58,7 +58,7 @@ _LETTERS, _BORDER = 12, 12  # points
 
 def _boxes(cell: Cell) -> tuple[dict[str, str], dict[str, list[str]]]:
     """What is written in each box, and from which others each is made."""
-    computed = equations(cell)
+    computed = Equations(cell).forward
     used = {name for line in computed for name in line.names}
     texts = {line.target: f"${line.latex()}$" for line in linear_forward(cell)}
     texts |= {f"{s}_prev": f"${latex_name(f'{s}_prev')}$" for s in cell.states if f"{s}_prev" in used}

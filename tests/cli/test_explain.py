@@ -14,7 +14,7 @@ from table import ROWS, pair
 
 import scratchrnn as sr
 from scratchrnn import cells, cli
-from scratchrnn.equations.derivation import derivation
+from scratchrnn.equations.equations import Equations
 from scratchrnn.equations.explain import explain
 from scratchrnn.equations.lines import line
 from scratchrnn.equations.worked_example import walk
@@ -284,7 +284,7 @@ def test_a_cell_without_an_adjoint_gets_the_derivation_alone(capsys):
     assert "computes it" not in shown.split("Backward")[1]
     assert "here each name has one meaning" not in shown
     assert "in the engine" not in shown
-    assert [step.line.target for step in derivation(pair)] == ["h", "k", "m", "b", "a"]
+    assert [step.line.target for step in Equations(pair).derivation] == ["h", "k", "m", "b", "a"]
 
 
 def test_the_docstring_of_an_own_update_is_its_source(capsys):

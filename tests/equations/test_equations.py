@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import importlib
+import inspect
 import re
+import weakref
 from collections import namedtuple
 
 import matplotlib.mathtext
@@ -16,9 +19,10 @@ from table import ROWS, coupled, mgu, pair
 
 import scratchrnn as sr
 from scratchrnn import cells
+from scratchrnn.equations.equations import Equations
+from scratchrnn.equations.explain import explain
 from scratchrnn.equations.latex import latex_name
 from scratchrnn.equations.lines import line
-from scratchrnn.equations.source import adjoint_equations, arriving, equations, tape_fields
 from scratchrnn.equations.worked_example import agrees, walk
 
 tapes = importlib.import_module("scratchrnn.cells.elman")
@@ -31,16 +35,24 @@ def texts(lines):
     return [each.text for each in lines]
 
 
+def forward(cell):
+    return Equations(cell).forward
+
+
+def adjoint(cell):
+    return Equations(cell).adjoint
+
+
 def read(update, adjoint=None, gates=("f",), split=()):
     cell = sr.Cell("OWN", gates, update, adjoint, split)
-    return texts(equations(cell)), texts(adjoint_equations(cell))
+    return texts(Equations(cell).forward), texts(Equations(cell).adjoint)
 
 
 # ------------------------------------------------------------------------------------------------- the text
 
 
 def test_the_lines_of_an_lstm_are_those_of_the_code_each_name_assigned_once():
-    assert texts(equations(cells.lstm)) == [
+    assert texts(Equations(cells.lstm).forward) == [
         "i = sigmoid(i_pre)",
         "f = sigmoid(f_pre)",
         "g = tanh(g_pre)",
@@ -49,7 +61,7 @@ def test_the_lines_of_an_lstm_are_those_of_the_code_each_name_assigned_once():
         "tanh_c = tanh(c)",
         "h = o * tanh_c",
     ]
-    assert texts(adjoint_equations(cells.lstm)) == [
+    assert texts(Equations(cells.lstm).adjoint) == [
         "do = dh * tanh_c",
         "dc = dc_next + dh * o * (1 - tanh_c * tanh_c)",
         "df = dc * c_prev",
@@ -64,8 +76,8 @@ def test_the_lines_of_an_lstm_are_those_of_the_code_each_name_assigned_once():
 
 
 def test_split_gates_keep_their_halves_and_the_direct_road_has_a_name():
-    assert texts(equations(cells.gru))[2:] == ["n = tanh(n_x + r * n_h)", "h = (1 - z) * n + z * h_prev"]
-    lines = texts(adjoint_equations(cells.gru))
+    assert texts(Equations(cells.gru).forward)[2:] == ["n = tanh(n_x + r * n_h)", "h = (1 - z) * n + z * h_prev"]
+    lines = texts(Equations(cells.gru).adjoint)
     assert lines[:5] == [
         "dn = dh * (1 - z)",
         "dz = dh * (h_prev - n)",
@@ -76,7 +88,7 @@ def test_split_gates_keep_their_halves_and_the_direct_road_has_a_name():
 
 
 def test_simultaneous_assignments_are_split_and_returned_expressions_named():
-    assert texts(equations(coupled)) == [
+    assert texts(Equations(coupled).forward) == [
         "f = sigmoid(f_pre)",
         "g = tanh(g_pre)",
         "o = sigmoid(o_pre)",
@@ -84,18 +96,18 @@ def test_simultaneous_assignments_are_split_and_returned_expressions_named():
         "tanh_c = tanh(c)",
         "h = o * tanh_c",
     ]
-    assert texts(adjoint_equations(mgu))[-3:] == [
+    assert texts(Equations(mgu).adjoint)[-3:] == [
         "df_pre = df * f * (1 - f)",
         "dn_h = dn_x * f",
         "dh_direct = dh * (1 - f)",
     ]
-    assert adjoint_equations(pair) == []
+    assert Equations(pair).adjoint == ()
 
 
 def test_the_gradients_that_arrive_are_named_by_whether_the_step_adds_to_them():
-    assert [arriving(c) for c in (cells.elman, cells.gru)] == [["dh"], ["dh"]]
-    assert [arriving(c) for c in (cells.lstm, pair)] == [["dh", "dc_next"], ["dh", "dm_next", "dk_next"]]
-    assert tape_fields(cells.gru) == ("r", "z", "n", "n_h", "h_prev")
+    assert [Equations(c).arriving for c in (cells.elman, cells.gru)] == [("dh",), ("dh",)]
+    assert [Equations(c).arriving for c in (cells.lstm, pair)] == [("dh", "dc_next"), ("dh", "dm_next", "dk_next")]
+    assert Equations(cells.gru).tape == ("r", "z", "n", "n_h", "h_prev")
 
 
 def test_the_road_past_the_weights_has_the_name_of_the_emitted_state():
@@ -150,7 +162,7 @@ def test_a_negative_constant_keeps_its_parentheses():
         h = f * K**2 + K * f
         return (h,), None
 
-    (found,) = equations(sr.Cell("OWN", ("f",), update))
+    (found,) = Equations(sr.Cell("OWN", ("f",), update)).forward
     assert found.text == "h = f_pre * (-1.0) ** 2 + -1.0 * f_pre"
     assert found.latex() == r"h = f_{\mathrm{pre}} \cdot (-1.0)^{2} + -1.0 \cdot f_{\mathrm{pre}}"
     f = torch.randn(3)
@@ -211,10 +223,102 @@ def test_the_fields_of_a_tape_are_found_without_a_step():
         return (h,), tapes.ElmanTape._make([h])
 
     cell = functools.partial(sr.Cell, "OWN", ("f",))
-    assert tape_fields(cell(by_module)) == ("h",)
-    assert tape_fields(cell(plain)) == ()
+    assert Equations(cell(by_module)).tape == ("h",)
+    assert Equations(cell(plain)).tape == ()
     text = "a tape that its class makes in its return statement; cannot read: tapes.ElmanTape._make([h])"
-    assert outcome(equations, cell(of_own)) == (ValueError, f"update of cell 'OWN' should hold {text}")
+    assert outcome(forward, cell(of_own)) == (ValueError, f"update of cell 'OWN' should hold {text}")
+
+
+# ------------------------------------------------------------------------------------------------- read once
+
+
+def test_the_source_of_a_cell_is_read_once(monkeypatch):
+    read, getsource = [], inspect.getsource
+    monkeypatch.setattr(inspect, "getsource", lambda function: read.append(function) or getsource(function))
+    cell = sr.Cell("OWN", cells.gru.gates, cells.gru.update, cells.gru.adjoint, cells.gru.split)
+    explain(cell, 3, 2, walk(cell, 3, 2))
+    explain(cell, 4, 5)
+    assert [function for function in read if function in (cell.update, cell.adjoint)] == [cell.update, cell.adjoint]
+
+
+def test_a_cell_whose_lines_were_read_is_freed_with_them():
+    def own():
+        def update(f, h_prev):
+            h = torch.tanh(f) * RATE if cell.name else f  # it holds the cell that holds it
+            return (h,), Gates(f, h)
+
+        def adjoint(tape, dh):
+            df = dh * (tape.f if cell.name else dh)
+            return (df,), (None,)
+
+        cell = sr.Cell("HELD", ("f",), update, adjoint)
+        return cell
+
+    def plain(f, h_prev):
+        h = torch.tanh(f)
+        return (h,), None
+
+    dropped = []
+    for cell in (own(), sr.Cell("OWN", ("f",), plain)):
+        outcome(forward, cell)
+        outcome(adjoint, cell)
+        dropped.append(weakref.ref(cell))
+    del cell
+    gc.collect()
+    assert [gone() for gone in dropped] == [None, None]
+
+
+def test_cells_of_one_name_have_each_their_own_lines_also_one_made_where_another_was():
+    def half(f, h_prev):
+        h = torch.tanh(f)
+        return (h,), None
+
+    def whole(f, h_prev):
+        h = torch.sigmoid(f) * h_prev
+        return (h,), None
+
+    for _ in range(3):  # each in the place, and under the key, of one that is gone
+        for update, shown in ((half, "h = tanh(f_pre)"), (whole, "h = sigmoid(f_pre) * h_prev")):
+            assert texts(Equations(sr.Cell("SAME", ("f",), update)).forward) == [shown]
+    first, second = sr.Cell("SAME", ("f",), half), sr.Cell("SAME", ("f",), whole)
+    assert texts(Equations(first).forward) != texts(Equations(second).forward)
+
+
+def test_a_number_that_a_function_holds_is_read_anew_where_it_has_changed():
+    slope = 2
+
+    def update(f, h_prev):
+        h = slope * f
+        return (h,), None
+
+    cell = sr.Cell("OWN", ("f",), update)
+    for slope in (2, 2.0, 3):
+        assert texts(Equations(cell).forward) == [f"h = {slope} * f_pre"]
+        assert texts(Equations(cell).derived) == [f"df_pre = dh * {slope}"]
+
+
+def test_what_an_adjoint_cannot_be_read_for_leaves_the_other_lines_and_is_said_each_time():
+    def update(f, h_prev):
+        h = torch.tanh(f)
+        return (h,), None
+
+    cell = sr.Cell("OWN", ("f",), update, lambda tape, dh: ((dh,), (None,)))
+    for _ in range(2):
+        assert outcome(adjoint, cell)[0] is ValueError
+        assert texts(Equations(cell).forward) == ["h = tanh(f_pre)"]
+        assert texts(Equations(cell).derived) == ["df_pre = dh * (1 - h * h)"]
+
+
+def test_a_function_that_has_no_hash_is_refused_as_one_without_source():
+    class Update:
+        __hash__ = None
+
+        def __call__(self, f, h_prev):
+            return (torch.tanh(f),), None
+
+    kind, text = outcome(forward, sr.Cell("OWN", ("f",), Update()))
+    assert kind is ValueError
+    assert text.startswith("update of cell 'OWN': its source cannot be read: module, class, method")
 
 
 # ----------------------------------------------------------------------------------------------- the values
@@ -226,14 +330,14 @@ def test_every_line_gives_what_a_trace_has_under_its_name(cell):
     state = tuple(torch.randn(1, 2, 4, dtype=torch.float64) for _ in cell.states)
     record = sr.trace(layer, torch.randn(5, 2, 3, dtype=torch.float64), state if state[1:] else state[0]).layer(0)
     values = dict(record.tensors)
-    for each in equations(cell):
+    for each in Equations(cell).forward:
         assert set(each.names) <= set(values)
         found = line(f"{each.target} = {each.code}").evaluate(values)  # the printed text, parsed again
         equal(found, each.evaluate(values))
         if each.target in record.tensors:
             close(found, record[each.target])
         values[each.target] = found
-    assert set(cell.states) <= {each.target for each in equations(cell)}
+    assert set(cell.states) <= {each.target for each in Equations(cell).forward}
 
 
 @pytest.mark.parametrize("cell", [row.cell for row in ROWS if row.cell.adjoint], ids=lambda cell: cell.name)
@@ -242,8 +346,8 @@ def test_the_adjoints_lines_give_what_the_adjoint_returns(cell):
     prev = [torch.randn(2, 4, dtype=torch.float64) for _ in cell.states]
     d_state = [torch.randn(2, 4, dtype=torch.float64) for _ in cell.states]
     _, tape = cell.update(*pre, *prev)
-    values = tape._asdict() | dict(zip(arriving(cell), d_state, strict=True))
-    for each in adjoint_equations(cell):
+    values = tape._asdict() | dict(zip(Equations(cell).arriving, d_state, strict=True))
+    for each in Equations(cell).adjoint:
         values[each.target] = each.evaluate(values)
     d_pre, d_prev = cell.adjoint(tape, *d_state)
     for name, expected in zip(cell.pre_activations, d_pre, strict=True):
@@ -270,11 +374,11 @@ def test_a_line_of_linear_algebra_reads_and_evaluates_as_one():
 
 
 def test_latex_has_the_fields_signs():
-    shown = [each.latex() for each in equations(cells.lstm)]
+    shown = [each.latex() for each in Equations(cells.lstm).forward]
     assert shown[1] == r"f = \sigma(f_{\mathrm{pre}})"
     assert shown[4] == r"c = f \odot c_{\mathrm{prev}} + i \odot g"
-    assert equations(cells.gru)[3].latex() == r"h = (1 - z) \odot n + z \odot h_{\mathrm{prev}}"
-    assert adjoint_equations(cells.elman_relu)[0].latex().endswith(r"\mathrm{d}h \odot [h > 0]")
+    assert Equations(cells.gru).forward[3].latex() == r"h = (1 - z) \odot n + z \odot h_{\mathrm{prev}}"
+    assert Equations(cells.elman_relu).adjoint[0].latex().endswith(r"\mathrm{d}h \odot [h > 0]")
     assert line("dx = W_if.T @ df_pre - (a - b)").latex() == (
         r"\mathrm{d}x = W_{if}^\top \, \mathrm{d}f_{\mathrm{pre}} - (a - b)"
     )
@@ -306,7 +410,7 @@ def test_latex_has_parentheses_where_a_power_is_taken(code, shown):
 @each_cell
 def test_every_line_parses_as_mathematics(cell):
     parser = matplotlib.mathtext.MathTextParser("path")
-    for each in [*equations(cell), *adjoint_equations(cell)]:
+    for each in [*Equations(cell).forward, *Equations(cell).adjoint]:
         parser.parse(f"${each.latex()}$")
 
 
@@ -376,24 +480,24 @@ KIND = "assignments of sums, products, comparisons and torch's functions of its 
     ],
 )
 def test_what_cannot_be_read_is_shown(update, text):
-    caught = outcome(equations, sr.Cell("OWN", ("f",), update))
+    caught = outcome(forward, sr.Cell("OWN", ("f",), update))
     assert caught == (ValueError, f"update of cell 'OWN' {text}")
 
 
 def test_a_function_without_a_return_or_a_tape_or_source_is_refused():
     cell = functools.partial(sr.Cell, "OWN", ("f",))
-    assert outcome(adjoint_equations, cell(elsewhere, lambda tape, dh: ((dh,), (None,))))[0] is ValueError
+    assert outcome(adjoint, cell(elsewhere, lambda tape, dh: ((dh,), (None,))))[0] is ValueError
     with pytest.raises(ValueError, match=re.escape("should end with return, got h = torch.tanh(f)")):
-        equations(cell(no_return))
+        forward(cell(no_return))
     with pytest.raises(ValueError, match=re.escape("cannot read: namedtuple('Tape', 'h')(h)")):
-        equations(cell(made_elsewhere))
+        forward(cell(made_elsewhere))
     with pytest.raises(ValueError, match="only a function written with def can be read, got"):
-        equations(cell(lambda f, h_prev: ((f,), None)))
+        forward(cell(lambda f, h_prev: ((f,), None)))
     for function in (functools.partial(unknown), Called()):
         with pytest.raises(ValueError, match="update of cell 'OWN': its source cannot be read: module, class, method"):
-            equations(cell(function))
+            forward(cell(function))
     namespace = {}
     exec("def update(f, h_prev):\n    return (f,), None", namespace)
     with pytest.raises(ValueError, match="update of cell 'OWN': its source cannot be read: "):
-        equations(cell(namespace["update"]))
-    assert isinstance(equations(cells.elman)[0].expression, ast.expr)
+        forward(cell(namespace["update"]))
+    assert isinstance(Equations(cells.elman).forward[0].expression, ast.expr)

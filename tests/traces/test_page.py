@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn.equations.source import equations
+from scratchrnn.equations import Equations
 from scratchrnn.traces.page import page as write_page
 from scratchrnn.traces.record import Record
 from scratchrnn.traces.summary import carried, time_constants
@@ -108,7 +108,7 @@ def expected_lines(record: Record, t: int, b: int, u: int) -> dict[str, list[flo
     """The numbers of every equation in their order, the result last: the update, then the pre-activations."""
     cell, values = record.cell, dict(record.tensors)
     found = {}
-    for line in equations(cell):
+    for line in Equations(cell).forward:
         values.setdefault(line.target, line.evaluate(values))
         in_order = re.findall(r"[A-Za-z_]\w*", line.code)
         found[line.target] = [values[name] for name in (*in_order, line.target) if name in values]

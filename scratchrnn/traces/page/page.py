@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from ...cells.cell import Cell
+from ...equations.equations import Equations
 from ...equations.linear import halves
 from ...equations.lines import Line
-from ...equations.source import equations
 from ..record import Record, Trace
 from ..summary import dead, roads, saturation, span, stuck, time_constants
 
@@ -199,7 +199,7 @@ def _pre_activation_lines(record: Record) -> list[dict[str, Any]]:
 def _update_lines(cell: Cell, tensors: dict[str, Tensor]) -> tuple[list[dict[str, Any]], str | None]:
     """The lines of `update`, and why there are none; what a line gives and the trace has not is put into `tensors`."""
     try:
-        of_cell = equations(cell)
+        of_cell = Equations(cell).forward
     except ValueError as error:
         return [], str(error)
     lines = []
@@ -234,7 +234,7 @@ def _line(symbol: str, key: str, terms: list[Any]) -> dict[str, Any]:
 def _keeping_gate(record: Record, state: str, kept: Tensor) -> str | None:
     """The gate that the state before is multiplied by, if its line shows one: f of an LSTM, z of a GRU."""
     try:
-        names = {line.target: line.names for line in equations(record.cell)}.get(state, ())
+        names = {line.target: line.names for line in Equations(record.cell).forward}.get(state, ())
     except ValueError:
         return None
     gates = [g for g in record.cell.gates if g in names and g in record.tensors]
