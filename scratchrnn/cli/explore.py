@@ -71,7 +71,7 @@ def _write(options: argparse.Namespace, text: str | None, console: Any) -> None:
     for note in reading.notes:
         console.print(note, markup=False)
     title = f"{reading.name}, over {len(reading.tokens)} tokens"
-    text = page({"": reading.trace()}, reading.tokens, sequence=None, title=title, notes=reading.notes)
+    text = page({"": reading.trace().records}, reading.tokens, sequence=None, title=title, notes=reading.notes)
     with replacing(options.output) as unfinished:
         write(unfinished, text)
 

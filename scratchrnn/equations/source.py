@@ -199,4 +199,5 @@ def _number(value: float) -> ast.expr:
 
 
 def is_none(node: ast.expr) -> bool:
+    """Whether it is written `None`."""
     return isinstance(node, ast.Constant) and node.value is None

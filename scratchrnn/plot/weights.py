@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from ..layers.recurrent import RecurrentLayer
-from ..traces.trace import run_by
+from ..traces.run_by import run_by
 from .axes import SIGNED, SMALL, axes_of, expect_index, figure_of, numbers, panels_in
 
 

@@ -16,8 +16,8 @@ from ..layers.characters import CharacterModel, Characters, read_text
 from ..layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
 from ..layers.recurrent import RecurrentLayer
 from ..layers.rnn import GRU, LSTM, RNN
-from .record import Trace
 from .trace import trace
+from .traced import Trace
 
 KINDS: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 INPUT_SIZE, HIDDEN_SIZE = 32, 64  # of the model that is trained here

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..layers.recurrent import RecurrentLayer
 from .record import Record, expect_record
-from .trace import run_by
+from .run_by import run_by
 
 
 class Saturation(NamedTuple):

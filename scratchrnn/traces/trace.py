@@ -20,10 +20,11 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from ..cells.cell import Cell, State
 from ..engine.columns import Columns, Operands, Weights
 from ..engine.forward import Run, Setting, replay, step_sizes, steps
-from ..layers.convert import twin
 from ..layers.recurrent import RecurrentLayer
-from .diversion import diverted, forwards_class
-from .record import ModelTrace, Nodes, Record, Trace
+from .diversion import diverted
+from .record import Nodes, Record
+from .run_by import run_by
+from .traced import ModelTrace, Trace
 
 
 @overload
@@ -88,19 +89,6 @@ def trace(
 
 def _as_the_layer_takes_them(input: Any, state: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (input, state), {}
-
-
-def run_by(layer: nn.RNNBase | RecurrentLayer) -> RecurrentLayer:
-    """The layer of scratchrnn that a traced layer runs by: itself, or one with the very same weights.
-
-    Raises:
-        TypeError: the layer's class is derived from one of these, and has a `forward` of its own.
-    """
-    made = layer if isinstance(layer, RecurrentLayer) else twin(layer)
-    assert isinstance(made, RecurrentLayer)
-    if forwards_class(made) is not RecurrentLayer:
-        raise TypeError(f"cannot trace a {type(layer).__name__}: it has a forward of its own")
-    return made
 
 
 def _trace_model(

@@ -160,7 +160,7 @@ def test_a_whole_model_is_loaded_where_it_is_trusted(here: Path, capsys: pytest.
 def test_the_page_holds_every_number_of_the_trace(speller: Speller) -> None:
     reading = explore.load_reading("speller.pt", "cat", "encoder.gru", "letters.txt")
     trace = reading.trace()
-    Path("page.html").write_text(page({"": trace}, reading.tokens))
+    Path("page.html").write_text(page({"": trace.records}, reading.tokens))
     tensors = data_of("page.html")["layers"][0]["tensors"]
     for name, expected in trace.layer(0).tensors.items():
         found = torch.frombuffer(bytearray(base64.b64decode(tensors[name]["data"])), dtype=torch.float32)

@@ -32,7 +32,7 @@ from scratchrnn.plot import bench as bench_plot
 from scratchrnn.plot.axes import COLOURS, line_styles
 from scratchrnn.plot.diagram import _boxes
 from scratchrnn.plot.layout import lay_out
-from scratchrnn.traces.record import Record, Trace
+from scratchrnn.traces import Record, Trace
 from scratchrnn.traces.summary import gradient_norms, saturation, spectral_radius
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size

@@ -721,10 +721,10 @@ def test_what_does_not_fit_the_trace_is_refused(tmp_path: Path, options: dict[st
 
 
 def test_layers_that_read_different_numbers_of_steps_are_named(tmp_path: Path) -> None:
-    traces = {name: sr.trace(nn.GRU(I, H), torch.randn(steps, 1, I)) for name, steps in [("a", 3), ("b", 5)]}
+    named = {name: sr.trace(nn.GRU(I, H), torch.randn(steps, 1, I)).records for name, steps in [("a", 3), ("b", 5)]}
     message = "layers read different numbers of steps: a, layer 0 3; b, layer 0 5"
     with pytest.raises(ValueError, match=re.escape(message)):
-        write_page(traces)
+        write_page(named)
 
 
 @pytest.mark.parametrize("layer", [nn.RNN(I, H), nn.LSTM(I, H), nn.GRU(I, H)])
@@ -760,4 +760,4 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
 def test_half_precision_and_gradients_do_not_matter_to_a_page() -> None:
     layer = sr.RecurrentLayer(mgu, I, H, dtype=torch.bfloat16)
     x = torch.randn(T, 1, I, dtype=torch.bfloat16)
-    assert "MGU over 7 tokens" in write_page({"": sr.trace(layer, x, halves=True, differentiable=True)})
+    assert "MGU over 7 tokens" in write_page({"": sr.trace(layer, x, halves=True, differentiable=True).records})

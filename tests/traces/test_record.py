@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 import torch
 from running import equal, error, tensors
@@ -15,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 import scratchrnn as sr
 from scratchrnn.cells import elman
-from scratchrnn.traces.record import Trace
+from scratchrnn.traces import Trace
 
 I, H, LENGTHS = 3, 4, [2, 4, 1]  # noqa: E741 - input_size
 
@@ -208,3 +209,12 @@ def test_valid_tells_which_steps_a_sequence_has() -> None:
     assert valid.sum(0).tolist() == LENGTHS
     assert all(valid[:n, b].all() for b, n in enumerate(LENGTHS))
     assert sr.trace(nn.RNN(I, H), torch.randn(5, 2, I)).layer(0).valid().shape == (5, 2)
+
+
+# ---------------------------------------------------------------------------------------------- where it stands
+
+
+def test_a_record_is_data_below_all_that_is_made_of_it() -> None:
+    graph = grimp.build_graph("scratchrnn", cache_dir=None)
+    assert graph.find_modules_directly_imported_by("scratchrnn.traces.record") == {"scratchrnn.cells.cell"}
+    assert graph.nominate_cycle_breakers("scratchrnn.traces") == set()

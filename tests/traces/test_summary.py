@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn.traces import summary
-from scratchrnn.traces.record import Record, Trace
+from scratchrnn.traces import Record, Trace, summary
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
 LENGTHS = [3, 6, 1]

@@ -1,4 +1,4 @@
-"""A trace as one HTML file to click through."""
+"""Records as one HTML file to click through."""
 
 from .page import page, write
 

@@ -1,4 +1,4 @@
-"""A trace as a page to click through: one HTML file, which holds its data, its code and its style, and loads nothing.
+"""Records as a page to click through: one HTML file, which holds its data, its code and its style, and loads nothing.
 
 The file is `page.html` beside this one with its style, its code and the libraries of `vendor` put in, and the
 numbers as base64 of float32. All that needs the cell is computed here; the page only looks numbers up and multiplies.
@@ -23,7 +23,7 @@ from ...cells.cell import Cell
 from ...equations.equations import Equations
 from ...equations.linear import halves
 from ...equations.lines import Line
-from ..record import Record, Trace
+from ..record import Record, Records
 from ..summary import dead, roads, saturation, span, stuck, time_constants
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
@@ -49,17 +49,17 @@ _WORDS = {
 
 
 def page(
-    traces: Mapping[str, Trace],
+    named: Mapping[str, Records],
     tokens: Sequence[object] | None = None,
     sequence: int | None = 0,
     title: str | None = None,
     notes: Sequence[str] = (),
 ) -> str:
-    """The HTML of a page that shows all layers and directions of these traces over the tokens of one sequence.
+    """The HTML of a page that shows all layers and directions of these records over the tokens of one sequence.
 
     Args:
-        traces: by the names of the layers; "" needs none. Taken without `halves=True`, a pre-activation is shown
-            without its two terms.
+        named: `trace(...).records` by the name of the layer; "" needs none. Taken without `halves=True`, a
+            pre-activation is shown without its two terms.
         tokens: one for each step, in the order of the text, shown as `str` has it; default: the numbers of the steps.
         sequence: which of the batch; None for all of them, one behind the other.
         title: default: the layers' kinds and the number of tokens.
@@ -69,8 +69,8 @@ def page(
         ValueError: there is no layer, no such sequence, not one token for each step, or the trace is one of gradients.
     """
     layers, steps = [], {}
-    for name, trace in traces.items():
-        for (k, reverse), record in trace.records.items():
+    for name, records in named.items():
+        for (k, reverse), record in records.items():
             called = f"{f'{name}, ' if name else ''}layer {k}{', reverse' if reverse else ''}"
             chosen, lengths = _choose(called, record, sequence)
             steps[called] = sum(lengths)
