@@ -13,7 +13,6 @@ import torch
 from speller import LETTERS, Speller, vocabulary
 
 from scratchrnn import cli
-from scratchrnn.cli import explore as explore_command
 from scratchrnn.traces import reading as explore
 from scratchrnn.traces.page.page import page
 
@@ -74,11 +73,13 @@ def test_a_short_text_is_read_by_a_model_of_the_help_texts(here: Path, capsys: p
 def test_how_long_the_usual_training_takes_is_said_before_it(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explore_command, "_STEPS", 2)
-    assert cli.main(["explore", "--tokens", "5"]) == 0
-    first = capsys.readouterr().out.splitlines()[0]
-    how = "about half a minute; fewer with --steps"
-    assert first == f"training LSTM(32, 64) for 2 steps on Python's help texts, {how}"
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(explore, "train_reading", interrupted)
+    assert cli.main(["explore", "--tokens", "5"]) == 130
+    said = r"training LSTM\(32, 64\) for \d+ steps on Python's help texts, about half a minute; fewer with --steps\n"
+    assert re.fullmatch(said, capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("there", [False, True])
