@@ -143,5 +143,6 @@ ROWS = [
     Row("COUPLED", coupled, partial(sr.RecurrentLayer, coupled), projects=True),
     Row("PAIR", pair, partial(sr.RecurrentLayer, pair)),
 ]
+BY_NAME = {row.name: row for row in ROWS}
 TWINNED = [row for row in ROWS if row.twin is not None]
 BY_HAND = [row for row in ROWS if row.cell.adjoint is not None]

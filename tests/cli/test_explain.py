@@ -47,13 +47,13 @@ def printed(shown, start, end):
 # ------------------------------------------------------------------------------------- every printed equation
 
 
-def own(name):
+def cell_of(name):
     return CELLS[name] if name in CELLS else getattr(__import__("table"), name.removeprefix("table:"))
 
 
 @each_name
 def test_every_printed_equation_holds(name, capsys):
-    cell, I, H = own(name), 4, 5  # noqa: E741
+    cell, I, H = cell_of(name), 4, 5  # noqa: E741
     shown = said(capsys, name, "--input-size", "4", "--hidden-size", "5")
     forward = printed(shown, "Forward", "Backward: the adjoint")
     adjoint = printed(shown, "Backward: the adjoint", "Backward: the linear part")
@@ -109,7 +109,7 @@ def test_the_numbers_agree_with_autograd_and_torch(cell):
 @each_name
 def test_numbers_are_those_of_the_lines_beside_them(name, capsys):
     shown = said(capsys, name, "--numbers", "--input-size", "2", "--hidden-size", "3")
-    found = walk(own(name), 2, 3)
+    found = walk(cell_of(name), 2, 3)
     rows = re.findall(
         r"^ +(\w+) = .*?   \[ *(.+?)\]$", shown[shown.index("\nForward\n") : shown.index("\nBackward")], re.M
     )

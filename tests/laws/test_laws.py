@@ -10,14 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from running import close, each_row, equal, gradients, leaf, run, states, tensors, upstream
-from table import ROWS, Row, mgu, mgu_walked
+from table import BY_NAME, Row, mgu, mgu_walked
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, unpack_sequence
 from torch.utils._pytree import tree_map
 
 import scratchrnn as sr
 
-BY_NAME = {row.name: row for row in ROWS}
 drawn = st.fixed_dictionaries(
     {name: st.integers(1, top) for name, top in {"T": 6, "B": 4, "I": 3, "H": 4, "num_layers": 3}.items()}
     | {name: st.booleans() for name in ("bidirectional", "bias", "project")}

@@ -69,7 +69,7 @@ def seeded(make, *args, **options):
     return make(*args, **options)
 
 
-def outcome(call, *args):
+def answer(call, *args):
     """What `call` returns, or the type and text of what it raises."""
     try:
         return call(*args)
@@ -219,7 +219,7 @@ TWO_STATES = [
 def test_the_methods_for_subclasses_return_and_raise_what_those_of_torch_do(pair, batch_first):
     ours, theirs = pair.make(batch_first=batch_first)
     for method, *args in METHOD_CALLS + (ONE_STATE if len(pair.row.cell.states) == 1 else TWO_STATES):
-        results = [outcome(getattr(module, method), *args) for module in (ours, theirs)]
+        results = [answer(getattr(module, method), *args) for module in (ours, theirs)]
         leaves = [tree_leaves(result) for result in results]
         assert len(leaves[0]) == len(leaves[1]), (method, results)
         for mine, other in zip(*leaves, strict=True):
@@ -272,7 +272,7 @@ def test_missing_and_unexpected_keys_are_reported_as_by_torch(pair):
         for module in pair.make():
             state_dict = module.state_dict()
             spoil(state_dict)
-            found.append(outcome(module.load_state_dict, state_dict))
+            found.append(answer(module.load_state_dict, state_dict))
         assert found[0] == found[1]
         assert found[0][0] is RuntimeError
         assert found[0][1].startswith(f"Error(s) in loading state_dict for {type(module).__name__}:")
@@ -461,7 +461,7 @@ def test_recurrent_dropout_by_a_parametrization_drops_once_for_a_whole_call(pair
 
 @pairs
 def test_a_plain_tensor_over_a_parameter_is_refused_as_by_torch(pair):
-    found = [outcome(setattr, module, pair.weight, torch.ones(4, 4)) for module in pair.make()]
+    found = [answer(setattr, module, pair.weight, torch.ones(4, 4)) for module in pair.make()]
     assert found[0] == found[1]
     assert found[0][0] is TypeError
 

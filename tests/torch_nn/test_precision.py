@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from running import tensors
+from running import gradients, tensors, twins
 from table import TWINNED
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._pytree import tree_leaves
@@ -23,12 +23,12 @@ def over(modules):
     return pytest.mark.parametrize(("ours", "theirs", "options"), modules.values(), ids=modules)
 
 
-def pair(ours, theirs, options, dtype):
+def both(ours, theirs, options, dtype):
     """Both modules in `dtype`, with the same weights."""
-    modules = ours(IN, H, **options).to(dtype), theirs(IN, H, **options).to(dtype)
+    modules = twins(ours, theirs, IN, H, dtype=dtype, **options)
     if getattr(modules[0], "nonlinearity", None) == "relu":
-        keep_away_from_the_kink(modules[0])
-    modules[1].load_state_dict(modules[0].state_dict())
+        for module in modules:
+            keep_away_from_the_kink(module)
     return modules
 
 
@@ -63,12 +63,6 @@ def results(module, arguments, dtype, autocast=None, backward_inside=False):
     return outputs, gradients(outputs, [*leaves, *module.parameters()])
 
 
-def gradients(outputs, tensors):
-    generator = torch.Generator().manual_seed(1)
-    upstream = [torch.randn(y.shape, generator=generator).bfloat16().to(y.dtype) for y in outputs]
-    return torch.autograd.grad(outputs, tensors, upstream)
-
-
 def assert_as_near(ours, theirs, exact, eps):
     """error <= 2 * torch's + 4 eps, relative to the tensor's scale."""
     for found, twin, true in zip(tree_leaves(ours), tree_leaves(theirs), tree_leaves(exact), strict=True):
@@ -80,7 +74,7 @@ def assert_as_near(ours, theirs, exact, eps):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @over({name: (*row[:2], row[2] | STACKED) for name, row in LAYERS.items()} | CELLS)
 def test_outputs_and_gradients_are_as_near_to_float64_as_torch_nns(ours, theirs, options, dtype):
-    module, twin = pair(ours, theirs, options, dtype)
+    module, twin = both(ours, theirs, options, dtype)
     arguments = random_arguments(module, dtype)
     found, expected = (results(m, arguments, dtype) for m in (module, twin))
     assert [t.dtype for t in tree_leaves(found)] == [dtype] * len(tree_leaves(expected))
@@ -91,7 +85,7 @@ def test_outputs_and_gradients_are_as_near_to_float64_as_torch_nns(ours, theirs,
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @over(LAYERS | CELLS)
 def test_autocast_returns_the_dtypes_of_torch_nn(ours, theirs, options, dtype):
-    module, twin = pair(ours, theirs, options, dtype)
+    module, twin = both(ours, theirs, options, dtype)
     arguments = random_arguments(module, torch.float32)
     found, expected = (results(m, arguments, torch.float32, torch.bfloat16) for m in (module, twin))
     assert [t.dtype for t in tree_leaves(found)] == [t.dtype for t in tree_leaves(expected)]
@@ -111,8 +105,8 @@ MIXED = [
 @pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("ours", "theirs", "options", "packed"), MIXED)
 def test_autocast_takes_every_mixture_of_dtypes_as_torch_nn_does(ours, theirs, options, packed, weights):
-    module, twin = pair(ours, theirs, options, weights)
-    exact = pair(ours, theirs, options, torch.float64)[1]
+    module, twin = both(ours, theirs, options, weights)
+    exact = both(ours, theirs, options, torch.float64)[1]
     exact.load_state_dict(module.state_dict())
     for input, hx in itertools.product((torch.float32, torch.bfloat16), (None, torch.float32, torch.bfloat16)):
         x, states = random_arguments(module, torch.float32)
@@ -137,7 +131,7 @@ def mixed_results(module, leaves, packed, autocast=True):
 @pytest.mark.parametrize("backward_inside", [False, True], ids=["backward outside", "backward inside"])
 @over({name: (*row[:2], row[2] | STACKED) for name, row in LAYERS.items()} | CELLS)
 def test_under_autocast_all_is_as_near_to_float64_as_torch_nns(ours, theirs, options, backward_inside):
-    module, twin = pair(ours, theirs, options, torch.float32)
+    module, twin = both(ours, theirs, options, torch.float32)
     arguments = random_arguments(module, torch.float32)
     found, expected = (results(m, arguments, torch.float32, torch.bfloat16, backward_inside) for m in (module, twin))
     assert all(gradient.dtype == torch.float32 for gradient in found[1])
@@ -155,7 +149,7 @@ def test_backward_inside_autocast_is_backward_outside(ours, theirs, options):
 
 @over(LAYERS | CELLS)
 def test_autocast_leaves_float64_alone(ours, theirs, options):
-    module, twin = pair(ours, theirs, options, torch.float64)
+    module, twin = both(ours, theirs, options, torch.float64)
     arguments = random_arguments(module, torch.float64)
     found = results(module, arguments, torch.float64, torch.bfloat16, backward_inside=True)
     for other, autocast in ((module, None), (twin, torch.bfloat16)):
@@ -212,7 +206,7 @@ def test_the_bias_of_another_dtype_is_named(ours, theirs, options):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @twinned
 def test_long_sequences_stay_near_to_float64(row, dtype):
-    module, twin = pair(row.layer, row.twin, {}, dtype)
+    module, twin = both(row.layer, row.twin, {}, dtype)
     x = torch.randn(300, B, IN).to(dtype)
     exact, _ = twin.double()(x.double())
     error = (module(x)[0].double() - exact).abs().max()

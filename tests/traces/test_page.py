@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from running import close, states
-from table import ROWS, Row, mgu, slstm
+from table import BY_NAME, Row, mgu, slstm
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -29,7 +29,6 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
 HANGS = 300_000  # milliseconds: only what hangs takes so long, also on a machine that has other work
 MINUS, NONE = "\u2212", "\u2013"  # as the page writes them
-BY_NAME = {row.name: row for row in ROWS}
 FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
 
 
