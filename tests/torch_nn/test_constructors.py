@@ -374,7 +374,11 @@ def test_rnn_cell_takes_any_nonlinearity_and_refuses_it_in_the_call():
 # ------------------------------------------------------------------------------------------ layers of any cell
 
 
-@pytest.mark.parametrize("cell", [None, "LSTM", 3, sr.LSTM, nn.LSTMCell(3, 4), mgu_update], ids=str)
+@pytest.mark.parametrize(
+    "cell",
+    [None, "LSTM", 3, sr.LSTM, nn.LSTMCell(3, 4), mgu_update],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_a_recurrent_layer_wants_a_cell(cell):
     text = f"cell should be of type Cell, got: {type(cell).__name__}"
     assert outcome(sr.RecurrentLayer, cell, 3, 4) == (TypeError, text)
