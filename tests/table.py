@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn import cells
+from scratchrnn.cells.twins import TWINS, Twin
 
 
 class MGUTape(NamedTuple):
@@ -126,18 +126,17 @@ class Row:
         return self.name
 
 
+def built_in(twin: Twin) -> Row:
+    made = [
+        partial(getattr(package, theirs.__name__), **twin.options)
+        for theirs in (twin.layer, twin.step)
+        for package in (sr, nn)
+    ]
+    return Row(twin.case, twin.cell, *made, projects=twin.layer is nn.LSTM)
+
+
 ROWS = [
-    Row("RNN", cells.elman, sr.RNN, nn.RNN, sr.RNNCell, nn.RNNCell),
-    Row(
-        "RNN_relu",
-        cells.elman_relu,
-        partial(sr.RNN, nonlinearity="relu"),
-        partial(nn.RNN, nonlinearity="relu"),
-        partial(sr.RNNCell, nonlinearity="relu"),
-        partial(nn.RNNCell, nonlinearity="relu"),
-    ),
-    Row("LSTM", cells.lstm, sr.LSTM, nn.LSTM, sr.LSTMCell, nn.LSTMCell, projects=True),
-    Row("GRU", cells.gru, sr.GRU, nn.GRU, sr.GRUCell, nn.GRUCell),
+    *map(built_in, TWINS),
     Row("MGU", mgu, partial(sr.RecurrentLayer, mgu)),
     Row("MGU_walked", mgu_walked, partial(sr.RecurrentLayer, mgu_walked)),
     Row("COUPLED", coupled, partial(sr.RecurrentLayer, coupled), projects=True),

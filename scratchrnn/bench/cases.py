@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..cells.twins import BUILT_IN
+from ..cells.twins import TWINS
 from ..equations.work import Work, work
 
-KINDS = {"RNN": nn.RNN, "RNN_relu": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+CELLS = {twin.case: twin for twin in TWINS}
+"""What a table may name as `cell`."""
 _TOO_MUCH = 40e9  # FLOP of one call: larger cases are run only if all of the suite are asked for
 
 
@@ -37,13 +38,12 @@ class Case:
 
     @property
     def work(self) -> Work:
-        cell = BUILT_IN[{"RNN": "RNN_TANH", "RNN_relu": "RNN_RELU"}.get(self.cell, self.cell)]
-        return work(cell, self.layers, self.T, self.B, self.I, self.H, self.training)
+        return work(CELLS[self.cell].cell, self.layers, self.T, self.B, self.I, self.H, self.training)
 
     def theirs(self, device: torch.device | str = "cpu") -> nn.RNNBase:
         """torch.nn's layer, with new weights."""
-        options = {"nonlinearity": "relu"} if self.cell == "RNN_relu" else {}
-        return KINDS[self.cell](self.I, self.H, self.layers, **options).to(device)
+        twin = CELLS[self.cell]
+        return twin.layer(self.I, self.H, self.layers, **twin.options).to(device)
 
 
 def suites() -> dict[str, Path]:
@@ -63,7 +63,7 @@ def load_suite(name: str, full: bool = False) -> tuple[list[Case], int]:
     path = suites().get(name, Path(name))
     if not path.is_file():
         raise ValueError(f"suite should be one of {', '.join(suites())} or the path of a table, got {name!r}")
-    wanted = "group,cell,works,layers,T,B,I,H with cell one of " + ", ".join(KINDS)
+    wanted = "group,cell,works,layers,T,B,I,H with cell one of " + ", ".join(CELLS)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -74,7 +74,7 @@ def load_suite(name: str, full: bool = False) -> tuple[list[Case], int]:
         try:
             sizes = [int(row[column]) for column in ("layers", "T", "B", "I", "H")]
             works = row["works"].split()
-            if row["cell"] not in KINDS or min(sizes) < 1 or not works or not {*works} <= {"inference", "training"}:
+            if row["cell"] not in CELLS or min(sizes) < 1 or not works or not {*works} <= {"inference", "training"}:
                 raise ValueError
         except (KeyError, ValueError, TypeError, AttributeError):
             raise ValueError(f"suite {name!r} should have the columns {wanted}; got {row}") from None

@@ -14,14 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..cells.cell import Cell
-from ..cells.twins import BUILT_IN
+from ..cells.twins import BUILT_IN, TWINS
 from ..layers.convert import from_torch
 from ..layers.recurrent import RecurrentLayer
 from ..parity.subjects import imported
 
 Build = Callable[[nn.RNNBase], Callable[..., Any]]
-
-_CELL_MODULES = {"RNN_TANH": nn.RNNCell, "RNN_RELU": nn.RNNCell, "LSTM": nn.LSTMCell, "GRU": nn.GRUCell}
 
 
 class Unavailable(Exception):  # noqa: N818 - no error, a reason
@@ -72,11 +70,10 @@ class CellLoop(_Loop):
 
     def __init__(self, theirs: nn.RNNBase) -> None:
         super().__init__(theirs)
-        kind = _CELL_MODULES[theirs.mode]
-        options = {"nonlinearity": theirs.nonlinearity} if kind is nn.RNNCell else {}
+        twin = next(twin for twin in TWINS if twin.cell.name == theirs.mode)
         self.cells = []  # a plain list: the parameters are registered already
         for k in range(self.layers):
-            cell = kind(theirs.input_size if k == 0 else self.width, self.width, **options)
+            cell = twin.step(theirs.input_size if k == 0 else self.width, self.width, **twin.options)
             for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
                 setattr(cell, name, getattr(self, f"{name}_l{k}"))
             self.cells.append(cell)

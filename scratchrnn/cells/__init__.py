@@ -10,10 +10,11 @@ from .elman import elman, elman_adjoint, elman_relu, elman_relu_adjoint, elman_r
 from .gru import gru, gru_adjoint, gru_update
 from .lstm import lstm, lstm_adjoint, lstm_update
 from .registry import find_cell
-from .twins import BUILT_IN
+from .twins import BUILT_IN, TWINS, find_twin
 
 __all__ = [
     "BUILT_IN",
+    "TWINS",
     "Cell",
     "State",
     "elman",
@@ -23,6 +24,7 @@ __all__ = [
     "elman_relu_update",
     "elman_update",
     "find_cell",
+    "find_twin",
     "gru",
     "gru_adjoint",
     "gru_update",

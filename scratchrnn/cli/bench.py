@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..bench import results as records
-from ..bench.cases import KINDS, Case, load_suite, suites
+from ..bench.cases import CELLS, Case, load_suite, suites
 from ..bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
 from ..bench.measure import measure, refusal
 from ..bench.results import Change, Result
@@ -136,8 +136,8 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} should be at least {least}, got {value}")
     if not options.subject and (options.unchecked or options.against):
         raise ValueError("--unchecked and --against are for a --subject")
-    if options.against and options.against not in KINDS:
-        raise ValueError(f"--against should be one of {', '.join(KINDS)}, got {options.against!r}")
+    if options.against and options.against not in CELLS:
+        raise ValueError(f"--against should be one of {', '.join(CELLS)}, got {options.against!r}")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: this torch finds no CUDA device")
     if options.json:

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ..cells import elman, elman_relu, gru, lstm
 from ..cells.cell import Cell
+from ..cells.twins import TWINS
 from ..equations.explain import SHOWN, Entry, Equation, Section, Table, explain
 from ..equations.worked_example import agrees, walk
 from ..parity.subjects import imported
 
-_CELLS = {"rnn": elman, "rnn_relu": elman_relu, "lstm": lstm, "gru": gru}
+_CELLS = {twin.word: twin.cell for twin in TWINS}
 
 
 def add_parser(commands: Any) -> None:

@@ -112,7 +112,7 @@ def _trained(options: argparse.Namespace, text: str | None, console: Any) -> Rea
     kind, steps = options.cell or "lstm", options.steps or _STEPS
     size = f"{explore.INPUT_SIZE}, {explore.HIDDEN_SIZE}"
     duration = "" if options.steps else ", about half a minute; fewer with --steps"
-    console.print(f"training {kind.upper()}({size}) for {steps} steps on {source}{duration}", markup=False)
+    console.print(f"training {explore.KINDS[kind].case}({size}) for {steps} steps on {source}{duration}", markup=False)
     columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
     losses: list[float] = []
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..cells.twins import LAYERS
 from ..layers.characters import Characters, read_text
 from ..layers.checkpoint import load_recurrent
 from ..parity import verify
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
         cases = [verify.checkpoint_case(name, module) for name, module in modules]
         kinds: tuple[type[nn.Module], ...] = ()
     else:
-        cases, kinds = list(verify.cases(options.quick)), (nn.RNN, nn.LSTM, nn.GRU)
+        cases, kinds = list(verify.cases(options.quick)), LAYERS
     if options.json:
         check_writable(options.json)
     source = options.text or "Python's help texts"

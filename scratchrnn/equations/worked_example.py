@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..cells import elman, elman_relu, gru, lstm
 from ..cells.cell import Cell
+from ..cells.twins import find_twin
 from .equations import Equations
 from .linear import linear_backward, linear_forward
 from .lines import Line
@@ -100,14 +100,10 @@ def _from_autograd(cell: Cell, walk: Walk) -> Iterator[Deviation]:
 def _from_torch(cell: Cell, walk: Walk) -> Iterator[Deviation]:
     """Of torch.nn's cell with the same weights, where there is one."""
     I, H = walk.given["x"].shape[0], walk.given[f"{cell.states[0]}_prev"].shape[0]  # noqa: E741
-    if cell == lstm:
-        theirs: nn.RNNCellBase = nn.LSTMCell(I, H, dtype=torch.float64)
-    elif cell == gru:
-        theirs = nn.GRUCell(I, H, dtype=torch.float64)
-    elif cell in (elman, elman_relu):
-        theirs = nn.RNNCell(I, H, nonlinearity="tanh" if cell == elman else "relu", dtype=torch.float64)
-    else:
+    twin = find_twin(cell)
+    if twin is None:
         return
+    theirs = twin.step(I, H, dtype=torch.float64, **twin.options)
     stacks = {"weight_ih": "W_i", "weight_hh": "W_h", "bias_ih": "b_i", "bias_hh": "b_h"}
     with torch.no_grad():
         for stack, block in stacks.items():

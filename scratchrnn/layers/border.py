@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..cells.cell import State
+from ..cells.twins import TWINS
 from ..engine.columns import Weights
 from . import arguments
 from .parameters import RecurrentParameters
 from .sequences import Layout
+
+_RNN_MODES = tuple(twin.cell.name for twin in TWINS if twin.layer is nn.RNN)
 
 
 class Entered(NamedTuple):
@@ -30,7 +33,7 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
     if isinstance(input, PackedSequence):
         layout = Layout(layer.batch_first, packed=input)
     else:
-        arguments.check_dimensions(kind, input, " tensor" if layer.cell.name in ("RNN_TANH", "RNN_RELU") else "")
+        arguments.check_dimensions(kind, input, " tensor" if layer.mode in _RNN_MODES else "")
         layout = Layout(layer.batch_first, unbatched=input.dim() == 2)
     batched = layout.batched(input)
     if hx is None:

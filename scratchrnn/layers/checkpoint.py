@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cells.twins import LAYERS, STEPS, TWINS
 from .convert import to_torch
 from .one_step import RNNCellBase
 from .recurrent import RecurrentLayer
 
-_MODULES = (nn.RNN, nn.LSTM, nn.GRU, nn.RNNCell, nn.LSTMCell, nn.GRUCell)
-_LAYERS: dict[int, type[nn.RNNBase]] = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}
-_CELLS: dict[int, type[nn.RNNCellBase]] = {1: nn.RNNCell, 3: nn.GRUCell, 4: nn.LSTMCell}
+_MODULES = (*LAYERS, *STEPS)
 RECURRENT_WEIGHT = re.compile(
     r"^(?P<prefix>.*?)(?P<name>(?:weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l\d+(?:_reverse)?)?)$"
 )
@@ -162,7 +161,8 @@ def _from_state_dict(name: str, weights: OrderedDict[str, Tensor]) -> Iterator[t
     projection = _matrix(weights, "weight_hr_l0") if "weight_hr_l0" in weights else None
     hidden_size = recurrent.shape[1] if projection is None else projection.shape[1]
     gates = len(recurrent) // hidden_size if hidden_size and len(recurrent) % hidden_size == 0 else 0
-    if gates not in _LAYERS:
+    twins = [twin for twin in TWINS if len(twin.cell.gates) == gates]
+    if not twins:
         shape = f"{list(recurrent.shape)} should have 1, 3 or 4 times as many rows as "
         columns = "columns" if projection is None else f"weight_hr_l0 {list(projection.shape)} has columns"
         raise ValueError(f"weight_hh{suffix} {shape}{columns}, for an RNN, a GRU or an LSTM")
@@ -172,14 +172,12 @@ def _from_state_dict(name: str, weights: OrderedDict[str, Tensor]) -> Iterator[t
         common["bidirectional"] = any(w.endswith("_reverse") for w in weights)
     if projection is not None:
         common["proj_size"] = projection.shape[0]
-    kind: Any = (_CELLS if is_cell else _LAYERS)[gates]
-    for nonlinearity in ("tanh", "relu") if gates == 1 else ("",):
-        options = common | ({"nonlinearity": nonlinearity} if nonlinearity else {})
+    for twin in twins:
+        kind, options = twin.step if is_cell else twin.layer, common | twin.options
         _check_shapes(kind(first.shape[1], hidden_size, device="meta", **options), weights)
         module = kind(first.shape[1], hidden_size, dtype=first.dtype, **options)
         module.load_state_dict(weights)
-        called = f"{name or kind.__name__}{' as ' if nonlinearity else ''}{nonlinearity}"
-        yield called, module
+        yield " as ".join([name or kind.__name__, *twin.options.values()]), module
 
 
 def _matrix(weights: Mapping[str, Tensor], name: str) -> Tensor:

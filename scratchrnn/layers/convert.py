@@ -7,18 +7,13 @@ from typing import Any
 
 from torch import nn
 
+from ..cells.twins import LAYERS, STEPS
 from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .recurrent import RecurrentLayer
 from .rnn import GRU, LSTM, RNN
 
-_TWINS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.RNN: RNN,
-    nn.LSTM: LSTM,
-    nn.GRU: GRU,
-    nn.RNNCell: RNNCell,
-    nn.LSTMCell: LSTMCell,
-    nn.GRUCell: GRUCell,
-}
+_OURS: dict[str, type[nn.Module]] = {ours.__name__: ours for ours in (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)}
+_TWINS: dict[type[nn.Module], type[nn.Module]] = {theirs: _OURS[theirs.__name__] for theirs in (*LAYERS, *STEPS)}
 _ARGUMENTS = (
     *("input_size", "hidden_size", "num_layers", "nonlinearity", "bias"),
     *("batch_first", "dropout", "bidirectional", "proj_size"),

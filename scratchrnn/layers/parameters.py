@@ -19,6 +19,7 @@ class RecurrentParameters(nn.Module):
     """The parameters of a stack of layers and directions, and what code that is written for torch.nn asks of them."""
 
     cell: Cell
+    mode: str
     input_size: int
     hidden_size: int
     num_layers: int

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from ..cells import TWINS, elman_relu
 from ..layers.characters import CharacterModel, Characters
 from ..layers.convert import from_torch
 from .compare import Report, compare, for_json
@@ -75,18 +76,13 @@ class Case:
 def cases(quick: bool = False) -> Iterator[Case]:
     """The table: every cell and layer over what can be set. `quick`: float32 only, and fewer of them."""
     size = {"input_size": 20, "hidden_size": 32}
-    kinds: list[tuple[str, Any, Any, dict[str, Any]]] = [
-        ("RNN tanh", nn.RNN, nn.RNNCell, {}),
-        ("RNN relu", nn.RNN, nn.RNNCell, {"nonlinearity": "relu"}),
-        ("LSTM", nn.LSTM, nn.LSTMCell, {}),
-        ("GRU", nn.GRU, nn.GRUCell, {}),
-    ]
     for dtype in _DTYPES[1:2] if quick else _DTYPES:
-        for name, layer, cell, options in kinds:
-            if dtype == torch.bfloat16 and name == "RNN relu":
+        for twin in TWINS:
+            if dtype == torch.bfloat16 and twin.cell is elman_relu:
                 continue  # relu's gradient jumps at 0, and rounding decides on which side: no two runs are comparable
+            name, layer, step, options = twin.title, twin.layer, twin.step, twin.options
             torch.manual_seed(0)
-            yield Case(f"{name} cell", cell(**size, **options), dtype, layout="step")
+            yield Case(f"{name} cell", step(**size, **options), dtype, layout="step")
             yield Case(f"{name}", layer(**size, **options), dtype)
             both = layer(**size, num_layers=3, bidirectional=True, **options)
             yield Case(f"{name}, 3 layers, both directions, packed", both, dtype, layout="packed")
@@ -97,7 +93,7 @@ def cases(quick: bool = False) -> Iterator[Case]:
                 continue
             yield Case(f"{name}, no bias", layer(**size, bias=False, **options), dtype)
             yield Case(
-                f"{name} cell, no bias, batch 128", cell(**size, bias=False, **options), dtype, 128, layout="step"
+                f"{name} cell, no bias, batch 128", step(**size, bias=False, **options), dtype, 128, layout="step"
             )
             yield Case(f"{name}, 3 layers, batch 128", layer(**size, num_layers=3, **options), dtype, batch=128)
             both = layer(**size, bidirectional=True, **options)

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
+from ..cells import TWINS, elman, gru, lstm
 from ..layers.characters import CharacterModel, Characters, read_text
 from ..layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
+from ..layers.convert import from_torch
 from ..layers.recurrent import RecurrentLayer
-from ..layers.rnn import GRU, LSTM, RNN
 from .trace import trace
 from .traced import Trace
 
-KINDS: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+KINDS = {twin.word: twin for cell in (lstm, gru, elman) for twin in TWINS if twin.cell is cell}
+"""What can be trained here, the default first."""
 INPUT_SIZE, HIDDEN_SIZE = 32, 64  # of the model that is trained here
 END = "</s>"
 UNKNOWN = "<unk>"
@@ -78,7 +80,8 @@ def train_reading(
     places = {character: k for k, character in enumerate(characters.alphabet)}
     _refuse([c for c in text if c not in places], "the text to train on lacks")
     torch.manual_seed(0)
-    layer = KINDS[kind](INPUT_SIZE, HIDDEN_SIZE, batch_first=True)
+    twin = KINDS[kind]
+    layer: Any = from_torch(twin.layer(INPUT_SIZE, HIDDEN_SIZE, batch_first=True, **twin.options))
     model = CharacterModel(len(characters.alphabet), layer, INPUT_SIZE, HIDDEN_SIZE)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(0)
@@ -89,7 +92,7 @@ def train_reading(
         loss.backward()
         optimizer.step()
         at_step(step, loss.item())
-    name = f"{layer.mode.removesuffix('_TANH')} trained to predict the next character"
+    name = f"{twin.case} trained to predict the next character"
     return Reading(name, layer.eval(), [list(text)], _looked_up(model.embedding.weight.detach(), places))
 
 
@@ -170,9 +173,9 @@ def _the_layer(path: str, layer: str | None, trust: bool) -> tuple[str, Any]:
 
 def _layer_of_cell(cell: Any) -> nn.RNNBase:
     """The layer that takes the cell's step again and again."""
-    kind = {nn.RNNCell: nn.RNN, nn.LSTMCell: nn.LSTM, nn.GRUCell: nn.GRU}[type(cell)]
-    options = {"nonlinearity": cell.nonlinearity} if isinstance(cell, nn.RNNCell) else {}
-    layer: Any = kind(cell.input_size, cell.hidden_size, bias=cell.bias, dtype=cell.weight_ih.dtype, **options)
+    twin = next(twin for twin in TWINS if twin.step is type(cell))
+    options = {name: getattr(cell, name) for name in twin.options}
+    layer: Any = twin.layer(cell.input_size, cell.hidden_size, bias=cell.bias, dtype=cell.weight_ih.dtype, **options)
     layer.load_state_dict({f"{name}_l0": weight for name, weight in cell.state_dict().items()})
     return layer.eval()
 

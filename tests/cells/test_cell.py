@@ -743,3 +743,27 @@ def test_keys_are_the_same_in_every_process_and_differ_by_what_a_function_enclos
     assert first == second
     assert len(set(first)) == 3
     assert not any("#" in key for key in first)
+
+
+# ---------------------------------------------------------------------------------------------- torch.nn's twins
+
+
+@pytest.mark.parametrize("twin", cells.TWINS, ids=lambda twin: twin.case)
+def test_each_row_of_the_table_of_twins_is_the_cell_that_its_classes_of_torch_nn_compute(twin):
+    layer, step = (kind(3, 4, dtype=torch.float64, **twin.options) for kind in (twin.layer, twin.step))
+    assert layer.mode == twin.cell.name
+    x = torch.randn(1, 2, 3, dtype=torch.float64)
+    layer.load_state_dict({f"{name}_l0": weight for name, weight in step.state_dict().items()})
+    for theirs, given in ((layer, x), (step, x[0])):
+        ours = sr.from_torch(theirs)
+        assert ours.cell is twin.cell
+        assert sr.compare(ours, theirs, given)
+    torch.testing.assert_close(layer(x)[0][0], step(x[0])[0] if len(twin.cell.states) > 1 else step(x[0]))
+
+
+def test_the_names_of_the_built_in_cells_are_theirs_alone():
+    for field in ("case", "word", "title"):
+        assert len({getattr(twin, field) for twin in cells.TWINS}) == len(cells.TWINS)
+    assert [twin.cell for twin in cells.TWINS] == list(cells.BUILT_IN.values())
+    assert [cells.find_twin(twin.cell) for twin in cells.TWINS] == list(cells.TWINS)
+    assert cells.find_twin(mgu) is None
