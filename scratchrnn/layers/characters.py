@@ -1,8 +1,10 @@
-"""Real input for a recurrent layer: English text, as characters."""
+"""Real input for a recurrent layer: English text, as characters; and a small model that learns to go on with it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,14 +49,30 @@ class Characters:
 
 
 class CharacterModel(nn.Module):
-    """Predicts the next character: embedding, recurrent layer, linear readout of every step."""
+    """Predicts the next of so many characters: embedding, `layer` (batch-first), linear readout of every step."""
 
-    def __init__(self, alphabet: int, layer: nn.Module, size: int, hidden_size: int) -> None:
+    def __init__(self, characters: int, layer: Any) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(alphabet, size)
+        self.embedding = nn.Embedding(characters, layer.input_size)
         self.layer = layer
-        self.fc = nn.Linear(hidden_size, alphabet)
+        self.fc = nn.Linear(layer.hidden_size, characters)
 
     def forward(self, ids: Tensor) -> Tensor:
         output, _ = self.layer(self.embedding(ids))
         return self.fc(output)
+
+    def learn(
+        self, text: Characters, optimizer: torch.optim.Optimizer, steps: int, batch: int, length: int
+    ) -> Iterator[float]:
+        """Train for so many steps, each on `batch` stretches of `length` characters, and yield the loss of each.
+
+        The stretches are drawn from a fixed seed: two models learn from the same ones.
+        """
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(steps):
+            ids = text.windows(batch, length + 1, generator)
+            loss = nn.functional.cross_entropy(self(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield loss.item()

@@ -143,17 +143,9 @@ def train(kind: type[nn.Module], characters: Characters, steps: int = 100) -> Tr
     size, hidden_size, batch, length, rate = 32, 64, 16, 40, 1.0
     torch.manual_seed(0)
     layer = kind(size, hidden_size, batch_first=True)
-    theirs = CharacterModel(len(characters.alphabet), layer, size, hidden_size)
-    models = [from_torch(theirs), theirs]
-    optimizers = [torch.optim.SGD(m.parameters(), lr=rate) for m in models]
-    generator = torch.Generator().manual_seed(0)
-    losses: tuple[list[float], list[float]] = [], []
-    for _ in range(steps):
-        ids = characters.windows(batch, length + 1, generator)
-        for model, optimizer, curve in zip(models, optimizers, losses, strict=True):
-            loss = nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            curve.append(loss.item())
-    return Training(f"{kind.__name__} {size} -> {hidden_size}", losses[0], losses[1])
+    theirs = CharacterModel(len(characters.alphabet), layer)
+    models: list[Any] = [from_torch(theirs), theirs]
+    ours, of_torch = [
+        list(m.learn(characters, torch.optim.SGD(m.parameters(), rate), steps, batch, length)) for m in models
+    ]
+    return Training(f"{kind.__name__} {size} -> {hidden_size}", ours, of_torch)

@@ -82,16 +82,10 @@ def train_reading(
     torch.manual_seed(0)
     twin = KINDS[kind]
     layer: Any = from_torch(twin.layer(INPUT_SIZE, HIDDEN_SIZE, batch_first=True, **twin.options))
-    model = CharacterModel(len(characters.alphabet), layer, INPUT_SIZE, HIDDEN_SIZE)
+    model = CharacterModel(len(characters.alphabet), layer)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    generator = torch.Generator().manual_seed(0)
-    for step in range(1, steps + 1):
-        ids = characters.windows(batch, length + 1, generator)
-        loss = nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        at_step(step, loss.item())
+    for step, loss in enumerate(model.learn(characters, optimizer, steps, batch, length), start=1):
+        at_step(step, loss)
     name = f"{twin.case} trained to predict the next character"
     return Reading(name, layer.eval(), [list(text)], _looked_up(model.embedding.weight.detach(), places))
 

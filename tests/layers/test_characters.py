@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+import copy
 
-from scratchrnn.layers.characters import Characters, read_text
+import pytest
+import torch
+from torch import nn
+
+from scratchrnn.layers.characters import CharacterModel, Characters, read_text
 
 
 def test_characters_are_their_place_in_the_alphabet() -> None:
@@ -24,3 +28,17 @@ def test_the_text_without_a_file_is_english() -> None:
     text = read_text()
     assert len(text) > 100_000
     assert " the " in text
+
+
+def test_two_models_learn_from_the_same_stretches_of_a_text() -> None:
+    text = Characters("to be, or not to be; " * 60)
+    torch.manual_seed(0)
+    models = [CharacterModel(len(text.alphabet), nn.GRU(4, 8, batch_first=True))]
+    models.append(copy.deepcopy(models[0]))
+    ids = text.windows(3, 11, torch.Generator().manual_seed(0))
+    first = nn.functional.cross_entropy(models[0](ids[:, :-1]).transpose(1, 2), ids[:, 1:])
+    curves = [list(m.learn(text, torch.optim.Adam(m.parameters(), 0.03), 40, 3, 10)) for m in models]
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 40
+    assert curves[0][0] == pytest.approx(first.item())
+    assert curves[0][-1] < 0.7 * curves[0][0]
