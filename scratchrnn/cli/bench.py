@@ -17,6 +17,7 @@ from ..bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
 from ..bench.measure import measure, refusal
 from ..bench.results import Change, Result
 from .files import check_writable, replacing, write_json
+from .terminal import count, progress
 
 _USUAL = (OURS, "cell loop")
 _NAME = "subject"
@@ -77,7 +78,9 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if not cases:
         raise ValueError(f"suite {options.suite!r} has no case for this")
     threads = options.threads or torch.get_num_threads()
-    console.print(f"{records.machine(options.device)['processor']}, torch {torch.__version__}, {_threads(threads)}")
+    console.print(
+        f"{records.machine(options.device)['processor']}, torch {torch.__version__}, {count(threads, 'thread')}"
+    )
     if left_out:
         console.print(f"{left_out} cases of more than 40 GFLOP left out: --full runs them")
     refused = _refused(ways, cases, options, console)
@@ -85,10 +88,9 @@ def run(options: argparse.Namespace, console: Any) -> int:
         return 1
     results: list[Result] = []
     interrupted = False
-    with _progress(console, len(cases)) as progress:
-        task = progress.add_task("", total=len(cases))
+    with progress(console, len(cases)) as update:
         for case in cases:
-            progress.update(task, description=case.title)
+            update(description=case.title)
             try:
                 results += measure(
                     case,
@@ -104,7 +106,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
                     raise
                 interrupted = True
                 break
-            progress.advance(task)
+            update(advance=1)
             if options.json:
                 _write(options, threads, results)  # after each case: whatever ends this, what was measured is there
     _show(results, options, console)
@@ -125,7 +127,7 @@ def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Name
             refused[layers] = f"made as {ways[_NAME].call(case.theirs())}: {reason}"
     for layers, reason in refused.items() if len(refused) < len(numbers) else [*refused.items()][:1]:
         left_out = f"; left out of the cases of {layers} layers" if len(refused) < len(numbers) else ""
-        console.print(f"subject {options.subject}, {reason}{left_out}", markup=False)
+        console.print(f"subject {options.subject}, {reason}{left_out}")
     return {*refused}
 
 
@@ -162,10 +164,6 @@ def _implementations(options: argparse.Namespace) -> dict[str, Any]:
     return {_NAME: subject(options.subject, options.unchecked), **ways} if options.subject else ways
 
 
-def _threads(threads: int) -> str:
-    return f"{threads} thread{'' if threads == 1 else 's'}"
-
-
 # ------------------------------------------------------------------------------------------------------- keep
 
 
@@ -196,13 +194,6 @@ def _read(path: str) -> list[Result]:
 # ------------------------------------------------------------------------------------------------------- show
 
 
-def _progress(console: Any, total: int) -> Any:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
 def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) -> None:
     cases = {case: [r for r in results if r.case == case] for case in dict.fromkeys(r.case for r in results)}
     if options.markdown:
@@ -211,7 +202,7 @@ def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) 
         print("\n".join([*_markdown(rows), "", *_markdown(_summary(results))]))
     else:
         for case, found in cases.items():
-            console.print(f"[bold]{case.title}[/]")
+            console.print(case.title, style="bold")
             console.print(
                 _table([["", *_HEADINGS], *([f"  {r.implementation}", *_cells(r)] for r in found)], widths=_WIDTHS)
             )
@@ -224,7 +215,7 @@ def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) 
             skipped.setdefault((r.implementation, what), []).append(r)
     for first, *others in skipped.values():
         more = f" and {len(others)} more" if others else ""
-        console.print(f"skipped: {first.implementation}: {first.skipped} ({first.case.title}{more})", markup=False)
+        console.print(f"skipped: {first.implementation}: {first.skipped} ({first.case.title}{more})")
     if options.plot:
         with replacing(options.plot) as unfinished:
             _plotting().figure(results).savefig(unfinished, dpi=150)
@@ -235,7 +226,6 @@ _WIDTHS = (24, 10, 10, 7, 8, 8, 8)
 
 
 def _table(rows: Sequence[Sequence[str]], widths: Sequence[int | None] = ()) -> Any:
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -243,7 +233,7 @@ def _table(rows: Sequence[Sequence[str]], widths: Sequence[int | None] = ()) -> 
         width = widths[k] if widths else None
         table.add_column(heading, justify="right" if k else "left", min_width=width, no_wrap=k == 0)
     for row in rows[1:]:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     return table
 
 
@@ -290,9 +280,9 @@ def _compare(first: str, second: str, console: Any) -> int:
         raise ValueError(f"{first} and {second} have no case in common")
     moved = sorted((c for c in changes if c.beyond_noise), key=lambda c: c.ratio)
     for change in moved:
-        console.print(_change(change), markup=False)
+        console.print(_change(change))
     middle = statistics.geometric_mean(c.ratio for c in changes)
-    console.print(f"{len(moved)} of {len(changes)} beyond the noise; all together {middle:.2f}x as fast", markup=False)
+    console.print(f"{len(moved)} of {len(changes)} beyond the noise; all together {middle:.2f}x as fast")
     return 0
 
 

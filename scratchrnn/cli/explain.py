@@ -47,9 +47,9 @@ def run(options: argparse.Namespace, console: Any) -> int:
     found = walk(cell, I, H) if options.numbers else None
     sections = explain(cell, I, H, found)
     if options.markdown:
-        console.print("\n".join(_markdown(sections)), markup=False, emoji=False)
+        console.print("\n".join(_markdown(sections)))
     elif options.latex:
-        console.print("\n".join(_latex(sections)), markup=False, emoji=False)
+        console.print("\n".join(_latex(sections)))
     else:
         _print(sections, console)
     return int(found is not None and not agrees(found))
@@ -74,15 +74,15 @@ _BESIDE = 48  # columns: a value stands beside its line, below one that is longe
 
 def _print(sections: Sequence[Section], console: Any) -> None:
     for k, section in enumerate(sections):
-        console.print(section.title, style="bold", markup=False)
+        console.print(section.title, style="bold")
         for part in section.parts:
             console.print()
             if isinstance(part, str):
                 color = "red" if part.startswith("DIFFERS") else None
-                console.print(part, style=color, markup=False, soft_wrap=False)
+                console.print(part, style=color, soft_wrap=False)
             else:
                 for row in _columns(part) if isinstance(part, Table) else _aligned(part):
-                    console.print(f"{' ' * _MARGIN}{row}", markup=False)
+                    console.print(f"{' ' * _MARGIN}{row}")
         if k + 1 < len(sections):
             console.print("\n")
 

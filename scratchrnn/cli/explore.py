@@ -12,6 +12,7 @@ from ..traces import reading as explore
 from ..traces.page.page import page, write
 from ..traces.reading import Reading
 from .files import check_writable, replacing
+from .terminal import progress
 
 _ENOUGH = 1000  # characters to train on
 _STEPS = 400
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     _write(options, text, console)
     path = Path(options.output).resolve()
     size = path.stat().st_size / 2**20
-    console.print(f"{options.output}, {size:.1f} MiB: open it in a browser, {path.as_uri()}", markup=False)
+    console.print(f"{options.output}, {size:.1f} MiB: open it in a browser, {path.as_uri()}")
     return 0
 
 
@@ -69,7 +70,7 @@ def _write(options: argparse.Namespace, text: str | None, console: Any) -> None:
         console.print(f"the first {options.tokens} of {len(reading.tokens):,} tokens: more with --tokens")
         reading = reading.first(options.tokens)
     for note in reading.notes:
-        console.print(note, markup=False)
+        console.print(note)
     title = f"{reading.name}, over {len(reading.tokens)} tokens"
     text = page({"": reading.trace().records}, reading.tokens, sequence=None, title=title, notes=reading.notes)
     with replacing(options.output) as unfinished:
@@ -96,8 +97,6 @@ def _of_checkpoint(options: argparse.Namespace, text: str | None, console: Any) 
 
 
 def _trained(options: argparse.Namespace, text: str | None, console: Any) -> Reading:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     learnt, source = read_text(), "Python's help texts"
     if text is not None and len(text) >= _ENOUGH:
         learnt, source = text, options.text
@@ -112,15 +111,13 @@ def _trained(options: argparse.Namespace, text: str | None, console: Any) -> Rea
     kind, steps = options.cell or "lstm", options.steps or _STEPS
     size = f"{explore.INPUT_SIZE}, {explore.HIDDEN_SIZE}"
     duration = "" if options.steps else ", about half a minute; fewer with --steps"
-    console.print(f"training {explore.KINDS[kind].case}({size}) for {steps} steps on {source}{duration}", markup=False)
-    columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    console.print(f"training {explore.KINDS[kind].case}({size}) for {steps} steps on {source}{duration}")
     losses: list[float] = []
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=steps)
+    with progress(console, steps) as update:
 
         def at_step(step: int, loss: float) -> None:
             losses.append(loss)
-            progress.update(task, completed=step, description=f"loss {loss:.3f}")
+            update(completed=step, description=f"loss {loss:.3f}")
 
         reading = explore.train_reading(kind, learnt, text, steps, at_step)
     fell = f"loss {losses[0]:.3f} to {losses[-1]:.3f}"

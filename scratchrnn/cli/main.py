@@ -50,7 +50,7 @@ def _main(arguments: list[str]) -> int:
         print("scratchrnn: the command needs rich: pip install 'scratchrnn[cli]'", file=sys.stderr)
         return 2
     try:
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # text is printed as it is
         return _COMMANDS[options.command].run(options, console)
     except SystemExit:  # rich's answer to a closed pipe: whoever reads has had enough
         return 141

@@ -14,6 +14,7 @@ from ..layers.checkpoint import load_recurrent
 from ..parity import verify
 from ..parity.compare import Report
 from .files import check_writable, write_json
+from .terminal import coloured, count, progress
 
 
 def add_parser(commands: Any) -> None:
@@ -57,24 +58,26 @@ def run(options: argparse.Namespace, console: Any) -> int:
         check_writable(options.json)
     source = options.text or "Python's help texts"
     console.print(
-        f"{_count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
+        f"{count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
     )
     width = console.width if console.is_terminal else _FULL
     console.print(_header(width))
     reports: list[tuple[verify.Case, Report]] = []
     trainings: list[verify.Training] = []
-    with _Progress(console, len(cases) + len(kinds)) as progress:
+    with progress(console, len(cases) + len(kinds)) as update:
         for case in cases:
-            progress.at(case.title)
+            update(description=case.title)
             report = case.run(characters)
             reports.append((case, report))
-            progress.show(*_case_lines(case, report, width))
+            console.print(*_case_lines(case, report, width), sep="\n")
+            update(advance=1)
         for kind in kinds:
-            progress.at(f"training {kind.__name__}")
+            update(description=f"training {kind.__name__}")
             trainings.append(verify.train(kind, characters, steps=30 if options.quick else 100))
-            progress.show(*_training_lines(trainings[-1]))
+            console.print(*_training_lines(trainings[-1]), sep="\n")
+            update(advance=1)
     agree = all(report for _, report in reports) and all(t.parted is None for t in trainings)
-    console.print(_summary(reports, trainings))
+    console.print(*_summary(reports, trainings), sep="\n")
     if options.json:
         write_json(options.json, _content(agree, source, reports, trainings))
     return 0 if agree else 1
@@ -94,55 +97,26 @@ def _title_width(width: int) -> int:
     return 47 if width >= _FULL else max(width - 49, 20)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'}"
+_OK, _DIFFERS, _NOTHING = ("ok", "green"), ("DIFFERS", "red"), ("NOTHING", "red")
 
 
-class _Progress:
-    """A bar below the lines on a terminal, the lines alone elsewhere."""
-
-    def __init__(self, console: Any, total: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
-        self.console = console
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.task = self.bar.add_task("", total=total)
-
-    def __enter__(self) -> _Progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self.bar.stop()
-
-    def at(self, what: str) -> None:
-        self.bar.update(self.task, description=what)
-
-    def show(self, *lines: str) -> None:
-        for line in lines:
-            self.console.print(line)
-        self.bar.advance(self.task)
-
-
-_OK, _DIFFERS, _NOTHING = "[green]ok[/]     ", "[red]DIFFERS[/]", "[red]NOTHING[/]"
-
-
-def _case_lines(case: verify.Case, report: Report, width: int) -> list[str]:
-    from rich.markup import escape
-
+def _case_lines(case: verify.Case, report: Report, width: int) -> list[Any]:
     d, dtype, space = report.worst, str(case.dtype).removeprefix("torch."), _title_width(width)
     title = case.title if len(case.title) <= space else f"{case.title[: space - 1]}…"
     errors = f" {d.error:9.1e} {d.torch_error:9.1e}" if width >= _FULL else ""
     verdict = _OK if report else _DIFFERS if report.failed else _NOTHING
-    line = f"{verdict} {escape(f'{title:{space}}')} {dtype:8} {d.name:22}{errors} {d.share:8.2f}"
     below = [*case.notes, *map(str, report.failed)]
     if report.finite < report.numbers:
         below.append(report.verdict)
-    return [line, *(f"        {escape(text)}" for text in below)]
+    line = _judged(verdict, f"{title:{space}} {dtype:8} {d.name:22}{errors} {d.share:8.2f}")
+    return [line, *(f"        {text}" for text in below)]
 
 
-def _training_lines(training: verify.Training) -> list[str]:
+def _judged(verdict: tuple[str, str], text: str) -> Any:
+    return coloured(verdict, f"{'':{7 - len(verdict[0])}} {text}")
+
+
+def _training_lines(training: verify.Training) -> list[Any]:
     steps, digits = len(training.ours), training.digits
     shown = [0, *range(steps // 5 - 1, steps, steps // 5)]
 
@@ -151,17 +125,16 @@ def _training_lines(training: verify.Training) -> list[str]:
 
     parted = training.parted
     where = f"agree to {max(training.gaps):.1e}" if parted is None else f"part at step {parted + 1}"
+    done = f"training {training.title}, {steps} steps of SGD: the losses {where}"
     return [
-        f"{_OK if parted is None else _DIFFERS} training {training.title}, {steps} steps of SGD: the losses {where}",
+        _judged(_OK if parted is None else _DIFFERS, done),
         f"        step     {' '.join(f'{k + 1:<{digits + 2}}' for k in shown)}",
         f"        ours     {curve(training.ours)}",
         f"        torch.nn {curve(training.theirs)}",
     ]
 
 
-def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.Training]) -> str:
-    from rich.markup import escape
-
+def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.Training]) -> list[Any]:
     failed = [case.title for case, report in reports if report.failed]
     nothing = [case.title for case, report in reports if not report and not report.failed]
     parted = [t.title for t in trainings if t.parted is not None]
@@ -170,14 +143,14 @@ def _summary(reports: list[tuple[verify.Case, Report]], trainings: list[verify.T
     trained = f", and {len(trainings)} models train to the same losses" if trainings else ""
     if not failed and not parted and not nothing:
         near = f"the nearest to its bound, {report.worst.name} of {case.title}, at {report.worst.share:.2f} of it"
-        done = f"{_count(tensors, 'tensor')} in {_count(len(reports), 'comparison')}{trained}"
-        return f"[green]all agree[/]: {done}; {escape(near)}"
+        done = f"{count(tensors, 'tensor')} in {count(len(reports), 'comparison')}{trained}"
+        return [coloured(("all agree", "green"), f": {done}; {near}")]
     differing = [*failed, *(f"training {title}" for title in parted)]
     total = len(reports) + len(trainings)
-    said = [f"[red]{len(differing)} of {total} differ[/]: {escape('; '.join(differing))}"] if differing else []
+    said = [coloured((f"{len(differing)} of {total} differ", "red"), f": {'; '.join(differing)}")] if differing else []
     if nothing:
-        said.append(f"[red]nothing to compare[/] in {len(nothing)} of {total}: {escape('; '.join(nothing))}")
-    return "\n".join(said)
+        said.append(coloured(("nothing to compare", "red"), f" in {len(nothing)} of {total}: {'; '.join(nothing)}"))
+    return said
 
 
 def _content(

@@ -75,7 +75,8 @@ def test_weights_inside_a_bigger_state_dict_are_found_by_name(tmp_path: Path) ->
 
 def test_a_whole_model_is_unpickled_only_on_trust(tmp_path: Path) -> None:
     path = saved(tmp_path, Speaker())
-    reason = rf"it asks for {Speaker.__module__}.Speaker, more than tensors and torch.nn's recurrent modules; if .* --trust; "
+    asks = f"it asks for {Speaker.__module__}.Speaker, more than tensors and torch.nn's recurrent modules"
+    reason = rf"{asks}; if .* --trust; "
     with pytest.raises(ValueError, match=rf"cannot load .*file\.pt: {reason}"):
         load_recurrent(path)
     assert [name for name, _ in load_recurrent(path, trust=True)] == ["lstm", "decoder.0"]
