@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 _LEAST_TIME = 0.01  # seconds of one round of one implementation: shorter calls are repeated
 
 
-# ----------------------------------------------------------------------------------------------------- measure
-
-
 def measure(
     case: Case,
     implementations: dict[str, Build],
@@ -233,6 +230,3 @@ def _quiet() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-# ----------------------------------------------------------------------------------------------------- records
