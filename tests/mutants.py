@@ -1,4 +1,4 @@
-"""Bugs planted in the package while a test runs: each is an operator, a name or an argument of a function."""
+"""Bugs planted in the package while a test runs: each is an operator or a name of a function, or its result."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -52,11 +54,11 @@ class Exchange(Change):
         return node
 
 
-class Zero(Change):
-    """Zeros where `name` is read for the `k`-th time."""
+class Reading(Change):
+    """Something else where `name` is read for the `k`-th time."""
 
-    def __init__(self, name: str, k: int) -> None:
-        self.name, self.left = name, k
+    def __init__(self, name: str, k: int, instead: str) -> None:
+        self.name, self.left, self.instead = name, k, instead
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if node.id != self.name or not isinstance(node.ctx, ast.Load):
@@ -65,7 +67,22 @@ class Zero(Change):
         if self.left != -1:
             return node
         self.done += 1
-        return ast.BinOp(ast.Constant(0), ast.Mult(), node)
+        return ast.parse(self.instead, mode="eval").body
+
+
+class Assigned(Change):
+    """The one `+=` as `=`."""
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        self.done += 1
+        return ast.Assign([node.target], node.value)
+
+
+@dataclass(frozen=True)
+class Returning:
+    """`what(result)` in the place of the result."""
+
+    what: Callable[[Any], Any]
 
 
 def signs(function: Callable[..., Any]) -> int:
@@ -85,15 +102,22 @@ def changed(function: Callable[..., Any], change: Change) -> str:
     return ast.unparse(ast.fix_missing_locations(tree))
 
 
-def plant(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], change: Change) -> None:
+def plant(monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], change: Change | Returning) -> None:
     """Put the changed function in the place of `function`."""
+    if isinstance(change, Returning):
+        what = change.what
+        return install(monkeypatch, function, lambda *arguments, **options: what(function(*arguments, **options)))
     namespace = dict(function.__globals__)
     exec("from __future__ import annotations\n" + changed(function, change), namespace)
-    install(monkeypatch, function, namespace[function.__name__])
+    return install(monkeypatch, function, namespace[function.__name__])
 
 
 def install(monkeypatch: pytest.MonkeyPatch, original: Callable[..., Any], mutant: Callable[..., Any]) -> None:
-    """Put `mutant` wherever the original is: in every module that has it, and in the cells, frozen as they are."""
+    """Put `mutant` wherever the original is: in its class, in every module that has it, and in the cells, frozen."""
+    *classes, name = original.__qualname__.split(".")
+    if classes:
+        holder = reduce(getattr, classes, sys.modules[original.__module__])
+        monkeypatch.setattr(holder, name, mutant)
     for there in [m for n, m in sys.modules.items() if n.startswith("scratchrnn")]:
         for attribute, value in list(vars(there).items()):
             if value is original:
