@@ -207,7 +207,7 @@ def _input_product(columns: Columns, operands: Operands, functional: bool) -> Te
     if functional:
         wait = bias[filled:].expand(rows.shape[0], apart)
         return torch.cat([torch.addmm(bias[:filled], rows, W_ih.T), wait], 1)
-    pre = rows.new_empty(rows.shape[0], filled + apart)
+    pre: Tensor = rows.new_empty(rows.shape[0], filled + apart)
     torch.addmm(bias[:filled], rows, W_ih.T, out=pre[:, :filled])
     pre[:, filled:] = bias[filled:]
     return pre

@@ -59,7 +59,7 @@ def scan(
         return run.output, run.state
     setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every)
     if by_hand and differentiable:
-        output, *last = BPTT.apply(setting, *operands.flat())
+        output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
         return output, tuple(last)
     run = steps(setting, operands, functional=not by_hand)
     return run.output, run.state

@@ -16,7 +16,7 @@ import scratchrnn as sr
 ROOT = Path(__file__).parents[2]
 
 
-def test_each_room_imports_only_from_those_below_it(
+def test_each_room_imports_only_from_those_below_it_and_no_circle_is_in_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
