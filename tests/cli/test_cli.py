@@ -62,6 +62,8 @@ def interrupted(start: str, moment: str, arguments: list[str], tmp_path: Path) -
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         status = process.wait(timeout=600)
+        if status == -signal.SIGINT:  # what Python makes of it where the signal came within an exec, as of a namedtuple
+            status = 128 + signal.SIGINT  # and what a shell makes of that
     finally:
         process.kill()
     lines = (tmp_path / "err").read_text().splitlines()
