@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..cells.cell import Cell
+from ..cells.cell import Cell, step
 from ..cells.twins import BUILT_IN, TWINS
 from ..layers.convert import from_torch
 from ..layers.recurrent import RecurrentLayer
@@ -62,7 +62,7 @@ class PythonLoop(_Loop):
         pre_activations: list[Tensor] = []
         for gate, from_x, from_h in zip(cell.gates, input_side, hidden_side, strict=True):
             pre_activations += [from_x, from_h] if gate in cell.split else [from_x + from_h]
-        return cell.update(*pre_activations, *state)[0]
+        return step(cell, *pre_activations, *state)[0]
 
 
 class CellLoop(_Loop):

@@ -27,35 +27,41 @@ class Cell:
     Args:
         name: what the cell is called, in messages and as a layer's `mode`.
         gates: names of the gates in the order in which their rows are stacked in the weights.
-        update: `update(*pre_activations, *state_prev) -> (state, tape)`, pure and row by row. Its arguments are named
-            after the gates and then the states (`h_prev`, ...). `state` is a tuple; `state[0]` is what the cell emits
-            and what recurs through the weights. `tape` is a NamedTuple of what the adjoint needs: the gates, usually.
+        update: `update(*pre_activations, *state_prev) -> state`, pure and row by row. Its arguments are named after the
+            gates and then the states (`h_prev`, ...). It returns its states in their order, `return h, c`, or its one
+            state; the first is what the cell emits and what recurs through the weights. With an adjoint it returns
+            `(state, tape)`: the tuple of states, and a NamedTuple of what the adjoint needs, the gates usually.
         adjoint: `adjoint(tape, *d_state) -> (d_pre_activations, d_state_prev)`: two tuples. `d_state_prev` is what
             reaches the previous state directly, not through a weight; None stands for a state that is reached through
             the weights alone. It must be pure and act unit by unit (Hadamard products only), because the engine asks
-            for the local derivatives of many steps in one call. Without an adjoint autograd walks through the steps.
+            for the local derivatives of many steps in one call. Without one it is derived from the lines of `update`,
+            by the chain rule; where those cannot be read, autograd walks through the steps.
         split: gates whose two halves `W x + b` and `W h + b` are not summed before `update` sees them: gate `n` then
             arrives as two arguments, `n_x` and `n_h`.
         check: hold the adjoint to autograd of `update` when a layer is made. False for one that is another on purpose,
             as a straight-through estimator: it is then used as written, in second derivatives too.
+        walk: let autograd walk through the steps of `update`, whatever adjoint there is or could be derived: slow, and
+            independent of both, the reference to hold them to.
 
     What the functions hold themselves, a number or a tensor without a gradient, is read at each call, and stays where
-    it is when a layer moves to another device or dtype; `torch.export` writes it into the program where the cell has
-    no adjoint and the layer trains. A tensor that requires a gradient is refused, as it would be no parameter of the
+    it is when a layer moves to another device or dtype; `torch.export` writes it into the program where autograd walks
+    and the layer trains. A tensor that requires a gradient is refused, as it would be no parameter of the
     layer.
 
     Raises:
-        TypeError: `update` or `adjoint` cannot be called, or takes the wrong number of arguments; `check` is no bool.
+        TypeError: `update` or `adjoint` cannot be called, or takes the wrong number of arguments; `check` or `walk` is
+            no bool.
         ValueError: the gates' or states' names are unfit, or `update`'s arguments are not named after them; `check` is
-            False without an adjoint.
+            False without an adjoint, or with `walk`.
     """
 
     name: str
     gates: tuple[str, ...]
-    update: Callable[..., tuple[tuple[Tensor, ...], Any]]
+    update: Callable[..., Any]
     adjoint: Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]] | None = None
     split: tuple[str, ...] = ()
     check: bool = True
+    walk: bool = False
 
     pre_activations: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """The names of `update`'s leading arguments: the gates, a split gate `n` as `n_x` and `n_h`."""
@@ -90,10 +96,16 @@ class Cell:
                     f"adjoint of cell {self.name!r} should take the tape and the gradients of its {len(states)} "
                     f"state(s), got ({', '.join(taken)})"
                 )
-        if not isinstance(self.check, bool):
-            raise TypeError(f"check of cell {self.name!r} should be of type bool, got: {type(self.check).__name__}")
+        for option in ("check", "walk"):
+            if not isinstance(came := getattr(self, option), bool):
+                raise TypeError(f"{option} of cell {self.name!r} should be of type bool, got: {type(came).__name__}")
         if not self.check and self.adjoint is None:
             raise ValueError(f"check=False of cell {self.name!r} goes with an adjoint, and it has none")
+        if not self.check and self.walk:
+            raise ValueError(
+                f"check=False of cell {self.name!r} asks for its adjoint as it is written, walk=True for autograd of "
+                "its update: only one can be"
+            )
         values: dict[str, Any] = {"gates": gates, "split": split, "pre_activations": pre_activations}
         values["states"] = tuple(s.removesuffix("_prev") for s in states)
         if collisions := [name for name in (*gates, *values["states"]) if name in TAKEN]:
@@ -108,10 +120,23 @@ class Cell:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By its fields, so that __post_init__ runs where it is loaded; a cell that is there already is taken instead.
-        return _restore, (self.name, self.gates, self.update, self.adjoint, self.split, self.check)
+        return _restore, (self.name, self.gates, self.update, self.adjoint, self.split, self.check, self.walk)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
         return self
+
+
+def step(cell: Cell, *arguments: Tensor) -> tuple[State, Any]:
+    """One step: state and tape, None where `update` returns its states alone, or its one state.
+
+    Whatever calls `update` calls it by this.
+    """
+    returned = cell.update(*arguments)
+    if isinstance(returned, tuple):
+        if len(returned) == 2 and isinstance(returned[0], tuple):
+            return returned
+        return returned, None
+    return (returned,), None
 
 
 def _restore(*fields: Any) -> Cell:

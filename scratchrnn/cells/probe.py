@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .cell import TAKEN, Cell
+from .cell import TAKEN, Cell, step
 
 _ROWS = 3
 _HALF = (torch.float16, torch.bfloat16)
@@ -30,7 +30,7 @@ def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
     device = torch.device("cpu") if like.device.type == "meta" else like.device  # meta has no numbers
     dtype = torch.float32 if like.dtype in _HALF else like.dtype  # as the engine computes
     with torch.inference_mode(False), torch.enable_grad(), device:  # wherever the layer is made
-        arguments = _arguments(cell, hidden_size, dtype)
+        arguments = some_arguments(cell, hidden_size, dtype)
         state, tape = _update(cell, arguments)
         _expect_names(cell, tape, state, arguments)
         _expect_row_by_row(cell, arguments, state)
@@ -40,7 +40,7 @@ def probe(cell: Cell, hidden_size: int, projected: bool, like: Tensor) -> None:
             _expect_adjoint(cell, hidden_size, dtype)
 
 
-def _arguments(cell: Cell, hidden_size: int, dtype: torch.dtype) -> list[Tensor]:
+def some_arguments(cell: Cell, hidden_size: int, dtype: torch.dtype) -> list[Tensor]:
     """Pre-activations, and states that the cell comes to from zeros: it need not know others."""
     gates = len(cell.pre_activations)
     pre = [2 * t for t in _numbers(gates, hidden_size, dtype)]
@@ -63,13 +63,11 @@ def _update(cell: Cell, arguments: Sequence[Tensor]) -> tuple[tuple[Tensor, ...]
     given = dict(zip((*cell.pre_activations, *(f"{s}_prev" for s in cell.states)), arguments, strict=True))
     try:
         with _unchanged(cell, "update", given):
-            returned = cell.update(*arguments)
+            state, tape = step(cell, *arguments)
     except RuntimeError as error:
         if (name := next(_held(cell.update), None)) is not None:
             raise _untrained(cell, name) from error
         raise
-    _expect_pair(cell, "update", "(state, tape)", returned)
-    state, tape = returned
     _expect(cell, "update's state", cell.states, state, arguments[0].shape)
     if any(t.requires_grad for t in [*state, *_tensors("tape", tape).values()]):  # none of the arguments does
         raise _untrained(cell, next(_held(cell.update), "a tensor"))
@@ -139,7 +137,7 @@ def _expect_unread(cell: Cell, arguments: list[Tensor]) -> None:
     h_prev = len(cell.pre_activations)
     wider = [t.new_zeros(_ROWS, t.shape[1] + 1) if k == h_prev else t for k, t in enumerate(arguments)]
     try:
-        cell.update(*wider)
+        step(cell, *wider)
     except RuntimeError as error:
         reads = "proj_size needs a cell that reads h_prev through the weights alone"
         raise ValueError(f"{reads}, but {cell.name!r} computes with it: {error}") from None
@@ -151,11 +149,11 @@ def _expect_unread(cell: Cell, arguments: list[Tensor]) -> None:
 def _expect_adjoint(cell: Cell, hidden_size: int, dtype: torch.dtype) -> None:
     """In float64, or where `update` cannot compute in that, as with float32 matrices that it holds, in `dtype`."""
     try:
-        arguments = _arguments(cell, hidden_size, torch.float64)
-        state, tape = cell.update(*arguments)
+        arguments = some_arguments(cell, hidden_size, torch.float64)
+        state, tape = step(cell, *arguments)
     except RuntimeError:
-        arguments = _arguments(cell, hidden_size, dtype)
-        state, tape = cell.update(*arguments)
+        arguments = some_arguments(cell, hidden_size, dtype)
+        state, tape = step(cell, *arguments)
     if any(s.is_complex() for s in state):  # autograd walks the loop then, and the adjoint has no part in it
         return
     d_state = [t.roll(1, 0) for t in _numbers(len(cell.states), hidden_size, arguments[0].dtype)]
@@ -185,7 +183,10 @@ def _adjoint(cell: Cell, tape: Any, d_state: list[Tensor], shape: torch.Size) ->
     given = _tensors("tape", tape) | {f"d{s}": d for s, d in zip(cell.states, d_state, strict=True)}
     with _unchanged(cell, "adjoint", given):
         returned = cell.adjoint(tape, *d_state)
-    _expect_pair(cell, "adjoint", "(d_pre_activations, d_state_prev)", returned)
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
+        expected = "(d_pre_activations, d_state_prev)"
+        raise TypeError(f"adjoint of cell {cell.name!r} should return {expected}, got {came}")
     d_pre, d_prev = returned
     shapes = shape, shape[1:], torch.Size()  # a constant of the cell, of each unit or of all, may be a derivative
     _expect(cell, "adjoint's d_pre_activations", cell.pre_activations, d_pre, *shapes)
@@ -196,7 +197,7 @@ def _adjoint(cell: Cell, tape: Any, d_state: list[Tensor], shape: torch.Size) ->
 def _expect_derivative(cell: Cell, arguments: list[Tensor], d_state: list[Tensor], found: list[Tensor | None]) -> None:
     leaves = [a.clone().requires_grad_() for a in arguments]
     try:
-        state, _ = cell.update(*leaves)
+        state, _ = step(cell, *leaves)
         followed = [(s, ds) for s, ds in zip(state, d_state, strict=True) if s.requires_grad]
         exact = torch.autograd.grad(
             [s for s, _ in followed], leaves, [ds for _, ds in followed], allow_unused=True, materialize_grads=True
@@ -212,10 +213,14 @@ def _expect_derivative(cell: Cell, arguments: list[Tensor], d_state: list[Tensor
         if not _close(torch.zeros_like(d_exact) if d is None else d.expand_as(d_exact), d_exact)
     ]
     if departs:
-        raise ValueError(
+        raise WrongAdjointError(
             f"adjoint of cell {cell.name!r} departs from the derivative of its update, as autograd has it, in "
             f"{', '.join(departs)}; Cell(..., check=False) takes one that does so on purpose"
         )
+
+
+class WrongAdjointError(ValueError):
+    """An adjoint is not the derivative of its update."""
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
@@ -227,12 +232,6 @@ def _close(a: Tensor, b: Tensor) -> bool:
 
 
 # ------------------------------------------------------------------------------------------- what is returned
-
-
-def _expect_pair(cell: Cell, which: str, pair: str, returned: Any) -> None:
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        came = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
-        raise TypeError(f"{which} of cell {cell.name!r} should return {pair}, got {came}")
 
 
 def _expect(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..cells.cell import Cell
 from ..cells.twins import TWINS
+from ..equations.adjoint import python
 from ..equations.explain import SHOWN, Entry, Equation, Section, Table, explain
 from ..equations.worked_example import agrees, walk
 from ..parity.subjects import imported
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:
     add("--numbers", action="store_true", help="walk one step forward and back with numbers, and check the results")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="print Markdown")
+    form.add_argument("--adjoint", action="store_true", help="print the derived adjoint alone, as Python to paste")
     form.add_argument("--latex", action="store_true", help="print LaTeX, to be included where amsmath is loaded")
 
 
@@ -44,6 +46,11 @@ def run(options: argparse.Namespace, console: Any) -> int:
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} should be at least 1, got {getattr(options, name)}")
     cell, I, H = _cell(options.cell), options.input_size, options.hidden_size  # noqa: E741
+    if options.adjoint:
+        if options.numbers:
+            raise ValueError("--numbers does not go with --adjoint, which is Python")
+        console.print(python(cell), soft_wrap=True)
+        return 0
     found = walk(cell, I, H) if options.numbers else None
     sections = explain(cell, I, H, found)
     if options.markdown:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..cells.cell import State
+from ..equations.adjoint import adjoint_of
 from .columns import Operands
 from .forward import Kept, Run, Setting, move, replay, steps
 
@@ -118,8 +120,10 @@ def _through_time(
     d_emitted: list[Tensor] = [operands.x] * len(sizes) if W_hr is not None else []  # each is replaced at its step
 
     batch = d_state[0].shape[0]
-    (unprojected, *_), tape = replay(setting, kept)
-    pull = _ByHand(setting, operands.W_hh, kept.pre, tape)
+    pair = adjoint_of(setting.cell)
+    assert pair is not None  # or autograd walks
+    (unprojected, *_), tape = replay(setting, kept, pair.step)
+    pull = _Pull(setting, operands.W_hh, kept.pre, partial(pair.adjoint, tape))
     d_state = tuple(d.contiguous() for d in d_state)
     waiting = tuple(d[batch:] for d in d_state)
     for t in setting.order()[::-1]:
@@ -135,16 +139,16 @@ def _through_time(
     return _ThroughTime(pull.d_pre, d_state, torch.cat(d_emitted) if W_hr is not None else None, unprojected)
 
 
-class _ByHand:
+class _Pull:
     """By the local derivatives of all the block's steps, which come from one call: a step is then two operations.
 
     Called at each step with t and the gradients of its states, it fills the step's rows of `d_pre`, and returns the
     gradients of the states before the step.
     """
 
-    def __init__(self, setting: Setting, W_hh: Tensor, pre: Any, tape: Any) -> None:
+    def __init__(self, setting: Setting, W_hh: Tensor, pre: Any, adjoint: Callable[..., Any]) -> None:
         sizes, count, states = setting.sizes, len(setting.columns.places), len(setting.cell.states)
-        by_state = _local_derivatives(setting, tape, pre)
+        by_state = _local_derivatives(setting, adjoint, pre)
         # The states that are reached directly: all but the emitted one, which may be reached by W_hh alone.
         roads = [s for s in range(states) if s > 0 or by_state[0].direct[s] is not None]
         stacks = [pre.new_zeros(pre.shape[0], count + len(roads), pre.shape[1] // count) for _ in by_state]
@@ -179,7 +183,7 @@ class _Local(NamedTuple):
     direct: tuple[Tensor | None, ...]
 
 
-def _local_derivatives(setting: Setting, tape: Any, like: Tensor) -> list[_Local]:
+def _local_derivatives(setting: Setting, adjoint: Callable[..., Any], like: Tensor) -> list[_Local]:
     """By each state, all there is to know of the adjoint.
 
     It is linear in `d_state` and acts unit by unit, so its values at dh = 1, dc = 0 and at dh = 0, dc = 1, computed for
@@ -189,7 +193,7 @@ def _local_derivatives(setting: Setting, tape: Any, like: Tensor) -> list[_Local
     states = range(len(cell.states))
     found = []
     for s in states:
-        d_pre, direct = cell.adjoint(tape, *(like.new_full((), float(k == s)) for k in states))  # type: ignore[misc]
+        d_pre, direct = adjoint(*(like.new_full((), float(k == s)) for k in states))
         found.append(_Local([d_pre[places.index(k)] for k in range(len(places))], direct))
     return found
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..cells.cell import Cell, State
+from ..cells.cell import Cell, State, step
 from . import gemm
 from .columns import Columns, Operands
 from .kernels import step_of
@@ -92,7 +92,8 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
         return _in_segments(setting, operands)
     sizes, W_hr, state = setting.sizes, operands.W_hr, operands.state
     pre = _input_product(setting.columns, operands, functional)
-    take = (_advance_functional if functional else _advance)(setting, pre, operands.W_hh, len(state[0]))
+    pre_activations = (_followed if functional else _in_place)(setting, pre, operands.W_hh, len(state[0]))
+    take = (_as_written if functional else step_of)(setting.cell)
 
     state = tuple(s.contiguous() for s in state)
     waiting = tuple(s[s.shape[0] :] for s in state)
@@ -102,7 +103,7 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
         state, waiting = move(state, waiting, sizes[t])
         if keep:
             before.append(state)
-        state = take(t, state)
+        state, _ = take(*pre_activations(t, state[0]), *state)
         if W_hr is not None:
             state = (state[0] @ W_hr.T, *state[1:])
         emitted.append(state[0])
@@ -129,40 +130,46 @@ def _in_segments(setting: Setting, operands: Operands) -> Run:
     return Run(output.view(*operands.x.shape[:-1], -1), state, kept)
 
 
-def _advance(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> Callable[[int, State], State]:
-    """One step: W_hh h is added to the pre-activations where they stand, and the cell's update taken."""
+PreActivations = Callable[[int, Tensor], Sequence[Tensor]]  # of a step, by its number and the h before it
+
+
+def _in_place(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> PreActivations:
+    """W_hh h is added to the input's part where that stands."""
     sizes, columns = setting.sizes, setting.columns
     summed = columns.hidden_side(pre).split(sizes)
     W_hh_T = W_hh.T
     product = gemm.multiplier(W_hh, batch, len(sizes))
     # Views of every gate at every step, made at once: a call each, not a call each step.
-    pre_activations = list(zip(*(block.split(sizes) for block in columns.pre_activations(pre)), strict=True))
-    step = step_of(setting.cell)
+    views = list(zip(*(block.split(sizes) for block in columns.pre_activations(pre)), strict=True))
 
-    def advance(t: int, state: State) -> State:
+    def pre_activations(t: int, h: Tensor) -> Sequence[Tensor]:
         if product is None:
-            summed[t].addmm_(state[0], W_hh_T)
+            summed[t].addmm_(h, W_hh_T)
         else:
-            summed[t].add_(product(state[0]))
-        return step(*pre_activations[t], *state)[0]
+            summed[t].add_(product(h))
+        return views[t]
 
-    return advance
+    return pre_activations
 
 
-def _advance_functional(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> Callable[[int, State], State]:
+def _followed(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> PreActivations:
     """The same in operations that autograd and torch.func can follow."""
-    cell, columns = setting.cell, setting.columns
+    gates, columns = len(setting.cell.gates), setting.columns
     summed = columns.hidden_side(pre).split(setting.sizes)
     alone = pre[:, : pre.shape[1] - W_hh.shape[0]].split(setting.sizes)  # what the hidden product does not reach
-    take = (lambda *arguments: cell.update(*arguments)[0]) if cell.check else partial(_ByAdjoint.apply, cell)
 
-    def advance(t: int, state: State) -> State:
-        blocks = torch.addmm(summed[t], state[0], W_hh.T).chunk(len(cell.gates), 1)
+    def pre_activations(t: int, h: Tensor) -> Sequence[Tensor]:
+        blocks = torch.addmm(summed[t], h, W_hh.T).chunk(gates, 1)
         if columns.split:
             blocks = (*alone[t].chunk(columns.split, 1), *blocks)
-        return take(*columns.ordered(blocks), *state)
+        return columns.ordered(blocks)
 
-    return advance
+    return pre_activations
+
+
+def _as_written(cell: Cell) -> Callable[..., tuple[State, Any]]:
+    """The cell's step, with the adjoint for its gradient where that is another on purpose."""
+    return partial(step, cell) if cell.check else lambda *arguments: (_ByAdjoint.apply(cell, *arguments), None)  # type: ignore[no-untyped-call]
 
 
 class _ByAdjoint(torch.autograd.Function):
@@ -172,7 +179,7 @@ class _ByAdjoint(torch.autograd.Function):
 
     @staticmethod
     def forward(cell: Cell, *arguments: Tensor) -> State:
-        return cell.update(*arguments)[0]
+        return step(cell, *arguments)[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: State) -> None:
@@ -182,7 +189,7 @@ class _ByAdjoint(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *d_state: Tensor) -> tuple[Tensor | None, ...]:
         arguments = ctx.saved_tensors
-        _, tape = ctx.cell.update(*arguments)
+        _, tape = step(ctx.cell, *arguments)
         d_pre, d_prev = ctx.cell.adjoint(tape, *d_state)
         found = zip((*d_pre, *d_prev), arguments, strict=True)
         return None, *(None if d is None else d.expand_as(a) for d, a in found)
@@ -221,10 +228,10 @@ def move(moving: State, waiting: State, count: int) -> tuple[State, State]:
     return tuple(s[:count] for s in joined), tuple(s[count:] for s in joined)
 
 
-def replay(setting: Setting, kept: Kept) -> tuple[State, Any]:
-    """State (before the projection) and tape of many steps in one call: `update` works row by row."""
+def replay(setting: Setting, kept: Kept, step: Callable[..., tuple[State, Any]]) -> tuple[State, Any]:
+    """State (before the projection) and tape of many steps in one call: a step works row by row."""
     assert kept.pre is not None
-    return setting.cell.update(*setting.columns.pre_activations(kept.pre), *kept.state_prev)
+    return step(*setting.columns.pre_activations(kept.pre), *kept.state_prev)
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

@@ -8,12 +8,13 @@ cell's nothing.) Tests hold it to the equation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..cells.cell import Cell
+from ..cells.cell import Cell, step
 from ..cells.gru import gru_update
 
 Step = Callable[..., tuple[tuple[Tensor, ...], Any]]
@@ -29,5 +30,5 @@ _SPELLED_AGAIN = (gru_update,)
 
 
 def step_of(cell: Cell) -> Step:
-    """`(*pre_activations, *state_prev) -> (state, ...)`: the cell's update, whose tape nobody asks for."""
-    return _gru_step if cell.update in _SPELLED_AGAIN else cell.update
+    """`(*pre_activations, *state_prev) -> (state, ...)`: the cell's step, whose tape nobody asks for."""
+    return _gru_step if cell.update in _SPELLED_AGAIN else partial(step, cell)

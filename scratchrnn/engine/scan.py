@@ -1,8 +1,8 @@
 """`scan`: which road one sequence takes through the engine.
 
 The loop over time is written once, in `forward.py`. It runs as it is where no gradient is asked for; inside an
-autograd function with the hand-derived BPTT of `backward.py` where one is; under autograd or torch.func, operation by
-operation, where the cell has no adjoint or a transform has to see them; and as one opaque operator of
+autograd function with the BPTT of `backward.py`, by the cell's adjoint, where one is; under autograd or torch.func,
+operation by operation, where there is no adjoint or a transform has to see them; and as one opaque operator of
 `operators.py` under `torch.compile` and `torch.export`.
 """
 
@@ -14,6 +14,7 @@ from torch._guards import TracingContext
 from torch.autograd import forward_ad
 
 from ..cells.cell import Cell, State
+from ..equations.adjoint import walked, why_walked
 from . import operators
 from .bptt import BPTT
 from .columns import Columns, Weights
@@ -45,24 +46,30 @@ def scan(
         What the cell emits, [T, B, R] or packed [N, R], and each row's state after its last step.
 
     Raises:
-        ValueError: `checkpoint_every` in training, and the cell has no adjoint.
+        ValueError: `checkpoint_every` in training, and the cell has no adjoint and none can be derived.
     """
     columns = Columns.of(cell)
     operands = columns.arrange(x, state, weights)
     tensors = [t for t in operands.flat() if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    if checkpoint_every is not None and differentiable and cell.adjoint is None:
-        raise ValueError(f"checkpoint_every needs a cell with an adjoint to train, and {cell.name!r} has none")
-    by_hand = (cell.adjoint is not None or not torch.is_grad_enabled()) and not _seen_by_torch(tensors)
-    if by_hand and _captured():
+    by_adjoint = not (differentiable and _walked(cell))
+    if checkpoint_every is not None and not by_adjoint:
+        raise ValueError(f"checkpoint_every needs a cell with an adjoint to train: {why_walked(cell)}")
+    by_adjoint = by_adjoint and not _seen_by_torch(tensors)
+    if by_adjoint and _captured():
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
         return run.output, run.state
     setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every)
-    if by_hand and differentiable:
+    if by_adjoint and differentiable:
         output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
         return output, tuple(last)
-    run = steps(setting, operands, functional=not by_hand)
+    run = steps(setting, operands, functional=not by_adjoint)
     return run.output, run.state
+
+
+def _walked(cell: Cell) -> bool:
+    """Whether autograd walks through the steps, for want of an adjoint or on purpose."""
+    return cell.walk or (cell.adjoint is None and walked(cell.key))
 
 
 def _seen_by_torch(tensors: list[Tensor]) -> bool:

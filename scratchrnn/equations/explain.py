@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
 
 from ..cells.cell import Cell
+from .adjoint import why_walked
 from .equations import Equations
 from .linear import linear_backward, linear_forward
 from .lines import Line
@@ -21,6 +22,7 @@ from .work import work
 from .worked_example import TOLERANCE, Walk
 
 _BYTES = 4  # of a float32
+_PARTS = "Parts of the forward lines that are needed again have names of their own:"
 SHOWN = 8
 """The most numbers that are printed of a row or a column; of more, the first and the last, and … between them."""
 
@@ -52,8 +54,7 @@ class Section(NamedTuple):
 def explain(cell: Cell, I: int, H: int, found: Walk | None = None) -> list[Section]:  # noqa: E741 - input_size
     """All there is to say about one step of `cell` with I inputs and H units, with the numbers of a walk if given.
 
-    Raises:
-        ValueError: the source of the cell's functions cannot be read, or the chain rule of something in it is unknown.
+    What cannot be read or derived is said where it would stand.
     """
     sections = [
         Section(f"{cell.name}, {I} inputs, {H} units", [_source(cell), _letters(cell)]),
@@ -65,7 +66,7 @@ def explain(cell: Cell, I: int, H: int, found: Walk | None = None) -> list[Secti
         _counts(cell, I, H),
         _kept(cell, H),
     ]
-    return [*sections, _check(found)] if found else sections
+    return [section for section in (*sections, _check(found) if found else None) if section is not None]
 
 
 def _letters(cell: Cell) -> str:
@@ -100,17 +101,28 @@ def _given(found: Walk, cell: Cell) -> Section:
 
 
 def _forward(cell: Cell, found: Walk | None) -> Section:
-    values = found and found.forward
-    gate_math = _equations(Equations(cell).forward, values)
-    return Section(
-        "Forward",
-        [
-            "The linear part. The engine, which runs the loop over time, computes it:",
-            _equations(linear_forward(cell), values),
-            f"The gate math, {cell.update.__name__}:",
-            gate_math,
-        ],
-    )
+    of, values = Equations(cell), found and found.forward
+    parts: list[str | list[Equation] | Table] = [
+        "The linear part. The engine, which runs the loop over time, computes it:",
+        _equations(linear_forward(cell), values),
+        f"The gate math, {getattr(cell.update, '__name__', 'update')}:",
+        _equations(of.readable, values),
+    ]
+    if reason := _why_not(lambda: of.forward):
+        parts = [*(part for part in parts if part), f"Here the reading ends. {reason}."]
+    elif numbers := of.numbers:
+        listed = ", ".join(f"{name} = {value}" for name, value in numbers.items())
+        parts.append(f"Numbers from outside of it, as they are now: {listed}.")
+    return Section("Forward", parts)
+
+
+def _why_not(read: Callable[[], Any]) -> str | None:
+    """Why the equations cannot be had, if they cannot."""
+    try:
+        read()
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _shapes(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
@@ -120,7 +132,7 @@ def _shapes(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
         return ", ".join(prefix + g for g in cell.gates)
 
     of = Equations(cell)
-    vectors = [*(f"{s}_prev" for s in cell.states), *of.pre_activations, *(each.target for each in of.forward)]
+    vectors = [*(f"{s}_prev" for s in cell.states), *of.pre_activations, *(each.target for each in of.readable)]
     rows: list[tuple[Entry, ...]] = [
         (f"[{H}, {I}]", f"{blocks('W_i')}: the blocks of rows of weight_ih [{G * H}, {I}]"),
         (f"[{H}, {H}]", f"{blocks('W_h')}: of weight_hh [{G * H}, {H}]"),
@@ -148,31 +160,32 @@ def _counts(cell: Cell, I: int, H: int) -> Section:  # noqa: E741
         ),
     ]
     notes = f"One row, one step. Backward is without dx ({2 * I * G * H} more), which a first layer does not need."
-    if cell.adjoint is None:
-        notes += " Without an adjoint the elementwise work backward is autograd's and not counted."
+    if why_walked(cell) is not None:
+        notes += " The elementwise work backward is autograd's, and not counted."
     return Section("Counts", [Table(("", "count", "which is"), rows), notes])
 
 
 def _kept(cell: Cell, H: int) -> Section:
-    fields = Equations(cell).tape
-    before = [*Equations(cell).pre_activations, *(f"{s}_prev" for s in cell.states)]
-    kept = len(before)
+    of, by_hand = Equations(cell), cell.adjoint is not None
+    if why_walked(cell) is not None:
+        return Section("What is kept for the gradient", ["Autograd keeps what it needs of every operation."])
+    fields = of.tape if by_hand and _why_not(lambda: of.tape) is None else () if by_hand else of.derived_tape
+    before = [*of.pre_activations, *(f"{s}_prev" for s in cell.states)]
     rows: list[tuple[Entry, ...]] = [
-        ("on the tape", f"{len(fields)} x {H} x {_BYTES} = {len(fields) * H * _BYTES}", ", ".join(fields)),
-        ("in the engine", f"{kept} x {H} x {_BYTES} = {kept * H * _BYTES}", ", ".join(before)),
+        (place, f"{len(names)} x {H} x {_BYTES} = {len(names) * H * _BYTES}", ", ".join(names))
+        for place, names in (("on the tape", fields), ("in the engine", before))
     ]
     note = (
         "The engine does not keep the tape. It keeps the pre-activations and the states before, and computes the tape "
-        "of many steps from them by one call of update when the gradient is asked for."
+        f"of many steps from them by one call of {'update' if by_hand else 'the lines'} when the gradient is asked for."
     )
-    if cell.adjoint is None:
-        note = "Without an adjoint autograd keeps what it needs of every operation."
-        rows = rows[:1]
     return Section("What is kept for the gradient", [Table(("", "bytes of a row", "float32 tensors"), rows), note])
 
 
 def _backward(cell: Cell, found: Walk | None) -> Section:
-    of = Equations(cell)
+    of, title = Equations(cell), "Backward: the adjoint"
+    if reason := _why_not(lambda: (of.derivation, of.adjoint)):
+        return Section(title, [f"It is not derived. {reason}.", _by_what(cell)])
     by_target = {each.target: each for each in of.adjoint}
     name = getattr(cell.adjoint, "__name__", "")
     rows: list[tuple[Entry, ...]] = []
@@ -192,13 +205,26 @@ def _backward(cell: Cell, found: Walk | None) -> Section:
         f"The lines in reverse order. {arrives} from the loss and the later "
         "steps. A gradient is the sum over all lines that use the name; it is written where its last term comes in."
         f"{_renamed(cell) if of.adjoint else ''}",
-        table,
     ]
+    if of.added:
+        parts += [_PARTS, _equations(of.added, found and found.parts)]
+    parts.append(table)
     if any(each.target == of.direct_gradient for each in of.derived):
         parts.append(f"{of.direct_gradient} is the part of d{cell.states[0]}_prev that does not come through W_hh.")
     if not of.adjoint:
-        parts.append("The cell has no adjoint of its own: autograd walks through the steps.")
-    return Section("Backward: the adjoint", parts)
+        parts.append(_by_what(cell))
+    return Section(title, parts)
+
+
+def _by_what(cell: Cell) -> str:
+    """What gives the gradient of a cell."""
+    if cell.walk:
+        return "The cell has walk=True: autograd walks through the steps."
+    if cell.adjoint is not None:
+        return f"The engine uses {getattr(cell.adjoint, '__name__', 'its adjoint')}."
+    if why_walked(cell) is not None:
+        return "The cell has no adjoint of its own: autograd walks through the steps."
+    return "The cell has no adjoint of its own: the engine uses this one."
 
 
 def _renamed(cell: Cell) -> str:
@@ -211,7 +237,9 @@ def _renamed(cell: Cell) -> str:
     return ""
 
 
-def _backward_linear(cell: Cell, found: Walk | None) -> Section:
+def _backward_linear(cell: Cell, found: Walk | None) -> Section | None:
+    if _why_not(lambda: Equations(cell).derivation):
+        return None
     lines = linear_backward(cell)
     note = "Gradients accumulate: those of weights and biases are the sums of these over all rows and steps."
     return Section("Backward: the linear part", [_equations(lines, found and found.linear), note])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 
-_FUNCTIONS = {"sigmoid": r"\sigma", "tanh": r"\tanh", "exp": r"\exp", "log": r"\log", "sin": r"\sin"}
-_SIGNS = {ast.Gt: ">", ast.GtE: r"\geq", ast.Lt: "<", ast.LtE: r"\leq"}
+from .operations import OPERATIONS
+
+_SIGNS = {ast.Gt: ">", ast.GtE: r"\geq", ast.Lt: "<", ast.LtE: r"\leq", ast.Eq: "=", ast.NotEq: r"\neq"}
 
 
 def latex_name(name: str) -> str:
@@ -13,7 +14,7 @@ def latex_name(name: str) -> str:
     head, _, below = name.partition("_")
     if not head:
         return rf"\mathrm{{{_upright(name)}}}"
-    if head[0] == "d" and (len(head) == 2 or head[1:] in _FUNCTIONS):
+    if head[0] == "d" and (len(head) == 2 or head[1:] in OPERATIONS):
         return r"\mathrm{d}" + latex_name(name[1:])
     head = head if len(head) == 1 else rf"\mathrm{{{head}}}"
     if not below:
@@ -35,9 +36,13 @@ def latex(node: ast.expr, within: int = 0) -> str:
             return str(value)
         case ast.Attribute(value=of, attr="T"):
             return rf"{latex(of, 4)}^\top"
-        case ast.Call(func=ast.Name(id=name), args=args):
-            function = _FUNCTIONS.get(name, rf"\mathrm{{{_upright(name)}}}")
-            return f"{function}({', '.join(latex(a) for a in args)})"
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
+            row = OPERATIONS.get(name)
+            function = (row and row.latex) or rf"\mathrm{{{_upright(name)}}}"
+            if "{}" in function:
+                return function.format(latex(args[0]))
+            by_name = [rf"\mathrm{{{_upright(str(k.arg))}}} = {latex(k.value)}" for k in keywords]
+            return f"{function}({', '.join([*map(latex, args), *by_name])})"
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             return f"[{latex(left)} {_SIGNS[type(op)]} {latex(right)}]"
         case ast.UnaryOp(operand=operand):

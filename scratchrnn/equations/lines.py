@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .latex import latex, latex_name
+from .operations import OPERATIONS
 
 
 class Line(NamedTuple):
     """One equation, `target = expression`.
 
-    Every name in it is that of a tensor: functions are those of torch, without `torch.`. In a line of linear algebra
-    `@` is the matrix product and `.T` the transpose.
+    Every name in it is that of a tensor or of a number: functions are called as the rows of `operations` are, those
+    that have none there as torch calls them. In a line of linear algebra `@` is the matrix product, `.T` the transpose.
     """
 
     target: str
@@ -46,13 +47,13 @@ class Line(NamedTuple):
         r"""`c = f \odot c_{\mathrm{prev}} + i \odot g`, without dollar signs; `x > 0` is 1 where it is true."""
         return f"{latex_name(self.target)} = {latex(self.expression)}"
 
-    def evaluate(self, values: Mapping[str, Tensor]) -> Tensor:
-        """What the right side gives where each name stands for the tensor in `values`.
+    def evaluate(self, values: Mapping[str, Tensor | float]) -> Tensor:
+        """What the right side gives where each name stands for the tensor or number in `values`.
 
         Raises:
             KeyError: `values` lacks a name.
         """
-        functions = {f: getattr(torch, f) for f in _functions(self.expression)}
+        functions = {f: _function(f) for f in _functions(self.expression)}
         value: Tensor = eval(self.code, {"__builtins__": {}} | functions, {name: values[name] for name in self.names})
         return value
 
@@ -73,9 +74,13 @@ def _names(node: ast.AST) -> list[str]:
     match node:
         case ast.Name(id=name):
             return [name]
-        case ast.Call(args=args):
-            return [name for argument in args for name in _names(argument)]
+        case ast.Call(args=args, keywords=keywords):
+            return [name for argument in (*args, *(k.value for k in keywords)) for name in _names(argument)]
     return [name for child in ast.iter_child_nodes(node) for name in _names(child)]
+
+
+def _function(name: str) -> Callable[..., Tensor]:
+    return OPERATIONS[name].function if name in OPERATIONS else getattr(torch, name)
 
 
 def _functions(node: ast.AST) -> list[str]:

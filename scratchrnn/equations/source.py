@@ -1,203 +1,158 @@
-"""The reader: a function of tensors' sums, products, comparisons and functions of torch as lines, from its source."""
+"""A function's source, once it is sure to be the function's, and what its names stand for outside of it."""
 
 from __future__ import annotations
 
 import ast
-import inspect
-import textwrap
-from collections.abc import Callable, Container, Mapping, Sequence
-from itertools import count
-from typing import Any
+import builtins
+import linecache
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
 
 import torch
 
-from .lines import Line
-
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
-_COMPARISONS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
+from .operations import meant
 
 
-def fingerprint(function: Any) -> Any:
-    """Plain values, others where other lines would be read: the code, and what the lines have from outside of it.
+class Unreadable(ValueError):  # noqa: N818 - it is no mistake of the caller
+    """What of a function cannot be read, and why: its text says both, with the line of the file."""
 
-    That is numbers, and the fields of the class that makes a tape. None for what cannot be read.
+
+class Source(NamedTuple):
+    """A function as it is written."""
+
+    function: FunctionType
+    what: str
+    """What it is, for messages."""
+    parameters: tuple[str, ...]
+    body: list[ast.stmt]
+
+    def unreadable(self, node: ast.AST | None, why: str) -> Unreadable:
+        """The error for a place in it."""
+        text = "" if node is None else f" `{ast.unparse(node).partition(chr(10))[0]}`"
+        number = getattr(node, "lineno", self.function.__code__.co_firstlineno)
+        return Unreadable(f"{self.what}, line {number}: cannot read{text}: {why}")
+
+    def look_up(self, name: str) -> Any:
+        """What a name, also one with dots, stands for outside of the function, now; `UNKNOWN` if for nothing."""
+        return _looked_up(self.function, name)
+
+
+UNKNOWN = object()
+
+
+def source_of(function: Any, what: str) -> Source:
+    """The source of a function written with `def`.
+
+    Its file is compiled, and the source taken only if that gives the function's own code: a decorator that put another
+    function in its place, or a file that was edited since, would have other lines than those that run.
+
+    Raises:
+        Unreadable: it has no source, is no function written with `def`, or the source is another function's.
     """
+    if not isinstance(function, FunctionType):
+        raise Unreadable(f"{what} cannot be read: only a function written with def can, got {type(function).__name__}")
+    code = function.__code__
+    linecache.checkcache(code.co_filename)
+    text = "".join(linecache.getlines(code.co_filename, function.__globals__))
+    place = f"{code.co_filename}, line {code.co_firstlineno}"
     try:
-        outside = _outside(function)
-    except (TypeError, ValueError):
-        return None
-    numbers = {name: repr(value) for name, value in outside.items() if isinstance(value, (int, float))}
-    fields = {name: getattr(value, "_fields", None) for name, value in outside.items() if isinstance(value, type)}
-    return inspect.unwrap(function).__code__, numbers, fields
+        tree, compiled = _compiled(text, code.co_filename)
+    except (SyntaxError, ValueError) as error:
+        raise Unreadable(f"{what} cannot be read: {place}: {error}") from None
+    if not any(_content(found) == _content(code) for found in _functions(compiled)):
+        came = "is not what the function runs" if text else "is not to be had"
+        raise Unreadable(f"{what} cannot be read: its source, {place}, {came}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and _first_line(node) == code.co_firstlineno and node.name == code.co_name:
+            return Source(function, what, code.co_varnames[: code.co_argcount], node.body)
+    raise Unreadable(f"{what} cannot be read: only a function written with def can, and {place}, is none")
 
 
-def _outside(function: Any) -> dict[str, Any]:
-    """What the names mean that a function uses and does not define itself."""
-    found = inspect.getclosurevars(inspect.unwrap(function))
-    return {**found.builtins, **found.globals, **found.nonlocals}
+def _first_line(node: ast.FunctionDef) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
-class Source:
-    """The statements of a function: groups of simultaneous assignments, and what it returns."""
+@lru_cache(maxsize=4)
+def _compiled(text: str, filename: str) -> tuple[ast.Module, CodeType]:
+    tree = ast.parse(text)
+    return tree, compile(tree, filename, "exec", dont_inherit=True)
 
-    def __init__(self, function: Callable[..., Any], what: str) -> None:
-        self.what = what
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    """All functions that are defined in it, also within each other."""
+    for found in code.co_consts:
+        if isinstance(found, CodeType):
+            yield found
+            yield from _functions(found)
+
+
+def _content(value: Any) -> Any:
+    """What a function computes by."""
+    if isinstance(value, CodeType):
+        names = value.co_names, value.co_varnames, value.co_freevars, value.co_cellvars
+        return value.co_name, value.co_firstlineno, value.co_code, names, [_content(c) for c in value.co_consts]
+    return type(value), repr(value)
+
+
+# -------------------------------------------------------------------------- what is outside, and whether it changed
+
+
+def _looked_up(function: Any, name: str) -> Any:
+    head, *attributes = name.split(".")
+    found: Any = UNKNOWN
+    code = getattr(function, "__code__", None)
+    if code is not None and head in code.co_freevars:
         try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-            self.outside = _outside(function)
-        except (OSError, TypeError, SyntaxError) as error:
-            raise ValueError(f"{what}: its source cannot be read: {error}") from None
-        if not isinstance(tree, ast.FunctionDef):
-            raise ValueError(f"{what}: only a function written with def can be read, got {ast.unparse(tree)}")
-        self.parameters = list(inspect.signature(function).parameters)
-        body = [s for s in tree.body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]
-        if not body or not isinstance(body[-1], ast.Return):
-            raise ValueError(f"{what} should end with return, got {ast.unparse(body[-1] if body else tree)}")
-        self.groups = [self._assignments(statement) for statement in body[:-1]]
-        self.returned = body[-1].value
-
-    def _assignments(self, statement: ast.stmt) -> list[tuple[str, ast.expr]]:
-        """One statement's assignments: several of `f, g = a, b`; `h += x` is `h = h + x`."""
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                return [(name, value)]
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                return [(name, value)]
-            case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
-                return [(name, ast.BinOp(ast.Name(name), op, value))]
-            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)) if len(targets) == len(
-                values
-            ) and all(isinstance(t, ast.Name) for t in targets):
-                return [(t.id, v) for t, v in zip(targets, values, strict=True)]  # type: ignore[attr-defined]
-            case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Name() as value) if all(
-                isinstance(t, ast.Name) for t in targets
-            ):
-                # the fields of a tape, see `unpack`
-                return [(t.id, ast.Subscript(value, ast.Constant(k))) for k, t in enumerate(targets)]  # type: ignore[attr-defined]
-        raise self._unreadable(statement)
-
-    def unpack(self, tape: str, fields: Sequence[str], names: dict[str, str]) -> None:
-        """Read `tape.f`, and `f` after `i, f = tape`, as the tape's field."""
-        for k, field in enumerate(fields):
-            names[f"{tape}.{field}"] = names[f"{tape}[{k}]"] = field
-
-    def pair(self) -> list[ast.expr]:
-        return self.elements(self.returned, 2)
-
-    def elements(self, node: ast.expr | None, count: int) -> list[ast.expr]:
-        """The parts of a tuple that is written out in the return statement."""
-        if not isinstance(node, ast.Tuple) or len(node.elts) != count:
-            raise self._unreadable(node, f"a tuple of {count} in its return statement")
-        return node.elts
-
-    def fields(self) -> tuple[str, ...]:
-        """Those of the class that makes the tape in the return statement: the second of the two that are returned."""
-        _, tape = self.pair()
-        if not isinstance(tape, ast.Call):
-            return ()
-        made_by = self._found(tape.func)
-        if not isinstance(made_by, type):
-            raise self._unreadable(tape, "a tape that its class makes in its return statement")
-        return tuple(getattr(made_by, "_fields", ()))
-
-    def _found(self, node: ast.expr) -> Any:
-        """What a name, or a name with dots, stands for outside of the function; None if for nothing."""
-        match node:
-            case ast.Name(id=name):
-                return self.outside.get(name)
-            case ast.Attribute(value=of, attr=name):
-                return getattr(self._found(of), name, None)
-        return None
-
-    def arguments(self, node: ast.expr, fields: Sequence[str]) -> list[ast.expr]:
-        """What the tape's fields are given where it is made."""
-        if not isinstance(node, ast.Call) or len(node.args) + len(node.keywords) != len(fields):
-            raise self._unreadable(node, f"a tape of {', '.join(fields)} in its return statement")
-        by_name = dict(zip(fields, node.args, strict=False)) | {str(k.arg): k.value for k in node.keywords}
-        return [by_name.get(f, node) for f in fields]
-
-    def lines(
-        self, names: Mapping[str, str], results: Sequence[tuple[str, ast.expr]], reserved: Container[str] = ()
-    ) -> list[Line]:
-        """All assignments as lines. `names` are those of what is given, `results` what the returned values are called.
-
-        An assignment whose value is returned gets the result's name, any other its own, with a number if it is taken
-        or `reserved` for something that these lines do not have.
-        """
-        now = dict(names)  # what each of the function's names stands for: something given, or "#k", the k-th assignment
-        found: list[Line] = []
-        for group in self.groups:
-            for target, value in [(target, self._translated(value, now)) for target, value in group]:
-                now[target] = value.id if isinstance(value, ast.Name) else f"#{len(found)}"
-                if not isinstance(value, ast.Name):
-                    found.append(Line(target, value))
-        called: dict[str, str] = {}  # "#k": the name that the k-th assignment gets
-        others: list[Line] = []  # what is computed, or given a second name, where it is returned
-        for name, value in [(name, self._translated(value, now)) for name, value in results]:
-            same = value.id if isinstance(value, ast.Name) else None
-            if same is not None and same.startswith("#") and same not in called:
-                called[same] = name
-            elif same is None or called.get(same, same) != name:
-                others.append(Line(name, value))
-        taken = {*names.values(), *(name for name, _ in results)}
-        for k, (target, _) in enumerate(found):
-            if f"#{k}" not in called:
-                called[f"#{k}"] = _free(target, taken, reserved)
-                taken.add(called[f"#{k}"])
-        renamed = _Renamed(called)
-        found = [Line(called[f"#{k}"], value) for k, (_, value) in enumerate(found)]
-        return [Line(target, renamed.visit(value)) for target, value in found + others]
-
-    def _translated(self, node: ast.expr, now: Mapping[str, str]) -> ast.expr:
-        """The expression with the names of the lines, and torch's functions by their bare names."""
-
-        def again(inner: ast.expr) -> ast.expr:
-            return self._translated(inner, now)
-
-        match node:
-            case ast.Name() | ast.Attribute() | ast.Subscript() if (name := ast.unparse(node)) in now:
-                return ast.Name(now[name])
-            case ast.Name(id=name) if isinstance(value := self.outside.get(name), (int, float)):
-                return _number(value)
-            case ast.Constant(value=int() | float()):
-                return node
-            case ast.BinOp(left=left, op=op, right=right) if isinstance(op, _OPERATORS):
-                return ast.BinOp(again(left), op, again(right))
-            case ast.UnaryOp(op=ast.USub() as minus, operand=operand):
-                return ast.UnaryOp(minus, again(operand))
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if isinstance(op, _COMPARISONS):
-                return ast.Compare(again(left), [op], [again(right)])
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="torch"), attr=name), args=args, keywords=[]):
-                return ast.Call(ast.Name(name), [again(a) for a in args], [])
-            case ast.Call(func=ast.Attribute(value=of, attr=name), args=args, keywords=[]) if hasattr(torch, name):
-                return ast.Call(ast.Name(name), [again(of), *(again(a) for a in args)], [])
-        raise self._unreadable(node)
-
-    def _unreadable(self, node: ast.AST | None, expected: str = "") -> ValueError:
-        expected = expected or "assignments of sums, products, comparisons and torch's functions of its tensors"
-        return ValueError(
-            f"{self.what} should hold {expected}; cannot read: {ast.unparse(node) if node else 'nothing'}"
-        )
+            found = function.__closure__[code.co_freevars.index(head)].cell_contents
+        except ValueError:  # not assigned yet
+            return UNKNOWN
+    elif code is not None:
+        found = function.__globals__.get(head, getattr(builtins, head, UNKNOWN))
+    for attribute in attributes:
+        found = getattr(found, attribute, UNKNOWN)
+    return found
 
 
-class _Renamed(ast.NodeTransformer):
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names = names
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(self.names.get(node.id, node.id))
+Path = tuple[str, ...]
+"""A name in `update` or `adjoint`, and of a function that it stands for, and is read through, a name in that."""
 
 
-def _free(name: str, taken: Container[str], reserved: Container[str]) -> str:
-    numbered = (f"{name}_{k}" if k else name for k in count())
-    return next(n for n in numbered if n not in taken and n not in reserved)
+def at(function: Any, path: Path) -> Any:
+    """What stands at the end of a path, now."""
+    for name in path:
+        function = _looked_up(function, name)
+    return function
 
 
-def _number(value: float) -> ast.expr:
-    """As Python reads it, where -1.0 is the minus of 1.0: so it gets its parentheses in (-1.0) ** 2."""
-    return ast.UnaryOp(ast.USub(), ast.Constant(-value)) if value < 0 else ast.Constant(value)
+def identity(value: Any) -> Any:
+    """What lines that were read depend on: equal for two values by which the same lines are read.
+
+    It holds nothing that could hold a cell, or the cell would not be freed.
+    """
+    if is_number(value):
+        return "number"
+    if isinstance(value, FunctionType) and meant(value) is None:
+        return value.__code__
+    if isinstance(value, type):
+        return value.__name__, getattr(value, "_fields", None)
+    if (row := meant(value)) is not None:
+        return row.name
+    return type(value).__name__, getattr(value, "__name__", None)
 
 
-def is_none(node: ast.expr) -> bool:
-    """Whether it is written `None`."""
-    return isinstance(node, ast.Constant) and node.value is None
+def is_number(value: Any) -> bool:
+    """Whether it is a number that lines may have: no bool, which is none to a reader."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def unchanged(function: Any, read: Mapping[Path, Any]) -> bool:
+    """Whether everything that was found outside of a function is what it was, but for the values of numbers."""
+    return all(identity(at(function, path)) == found for path, found in read.items())
+
+
+def torch_function(value: Any) -> str | None:
+    """The name of a function of torch that has no row, if it is one: `erf` of `torch.erf`."""
+    name = getattr(value, "__name__", None)
+    return name if isinstance(name, str) and getattr(torch, name, None) is value and not name.endswith("_") else None

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..cells.cell import Cell
+from ..cells.cell import Cell, step
+from .adjoint import adjoint_of
 
 
 class Product(NamedTuple):
@@ -56,8 +57,8 @@ def work(
         backward   W_hh^T dpre: as W_hh h    dW_ih, dW_hh: as W_ih x, W_hh h    W_ih^T dpre: as W_ih x, but for layer 0
 
     The input of layer 0 gets no gradient. One direction, no projection. Elementwise are the additions of the biases and
-    of the halves, and the operations of `update`, in training of `adjoint` and of the sums of gradients: as many as the
-    cell's functions do, counted by running them.
+    of the halves, and the operations of `update`, in training of its adjoint and of the sums of gradients: as many as
+    the cell's functions do, counted by running them.
     """
     GH = len(cell.gates) * H
     products: list[Product] = []
@@ -82,12 +83,15 @@ def _of_a_unit(cell: Cell) -> tuple[int, int]:
     """Elementwise operations of one unit in one step, forward and backward."""
     one = [torch.zeros(1, 1) for _ in (*cell.pre_activations, *cell.states)]
     with torch.no_grad(), _Counting() as forward:
-        _, tape = cell.update(*one)
+        step(cell, *one)
     sums = 3 * len(cell.gates) - len(cell.split)  # W x + b + W h + b: three additions, two where they stay apart
-    if cell.adjoint is None:
+    pair = adjoint_of(cell)
+    if pair is None:
         return forward.count + sums, 0
+    with torch.no_grad():
+        _, tape = pair.step(*one)
     with torch.no_grad(), _Counting() as backward:
-        _, d_prev = cell.adjoint(tape, *one[len(cell.pre_activations) :])
+        _, d_prev = pair.adjoint(tape, *one[len(cell.pre_activations) :])
     direct = d_prev[0] is not None
     return forward.count + sums, backward.count + 1 + direct + len(cell.pre_activations)  # dh's parts; d bias
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..cells.cell import Cell
+from ..cells.cell import Cell, step
 from ..cells.twins import find_twin
 from .equations import Equations
 from .linear import linear_backward, linear_forward
@@ -22,6 +22,8 @@ class Walk(NamedTuple):
 
     given: dict[str, Tensor]
     forward: dict[str, Tensor]
+    parts: dict[str, Tensor]
+    """Of the forward lines, those that `Equations.named` adds."""
     derived: dict[str, Tensor]
     by_hand: dict[str, Tensor]
     linear: dict[str, Tensor]
@@ -44,11 +46,14 @@ def walk(cell: Cell, I: int, H: int) -> Walk:  # noqa: E741 - input_size
     """
     of = Equations(cell)
     given = _random(cell, I, H)
-    forward = _evaluate([*linear_forward(cell), *of.forward], given)
-    derived = _evaluate(of.derived, given | forward)
-    by_hand = _evaluate(of.adjoint, given | forward)
+    numbers = of.numbers
+    linear = _evaluate(linear_forward(cell), given)
+    forward = linear | _evaluate(of.named, {**given, **linear, **numbers})
+    derived = _evaluate(of.derived, {**given, **forward, **numbers})
+    by_hand = _evaluate(of.adjoint, {**given, **forward, **numbers})
     linear = _evaluate(linear_backward(cell), given | derived)
-    found = Walk(given, forward, derived, by_hand, linear, [])
+    parts = {each.target: forward.pop(each.target) for each in of.added}
+    found = Walk(given, forward, parts, derived, by_hand, linear, [])
     return found._replace(deviations=[*_from_autograd(cell, found), *_from_torch(cell, found)])
 
 
@@ -61,7 +66,7 @@ def _random(cell: Cell, I: int, H: int) -> dict[str, Tensor]:  # noqa: E741
     return {n: torch.randn(s, generator=seeded, dtype=torch.float64).round(decimals=2) for n, s in shapes.items()}
 
 
-def _evaluate(lines: Sequence[Line], values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _evaluate(lines: Sequence[Line], values: Mapping[str, Tensor | float]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for each in lines:
         found[each.target] = each.evaluate({**values, **found})
@@ -73,7 +78,7 @@ def _from_autograd(cell: Cell, walk: Walk) -> Iterator[Deviation]:
     of = Equations(cell)
     leaves = {n: t.T.clone().requires_grad_() for n, t in (walk.given | walk.forward).items()}
     pre, prev = of.pre_activations, [f"{s}_prev" for s in cell.states]
-    state, _ = cell.update(*[leaves[n] for n in [*pre, *prev]])
+    state, _ = step(cell, *[leaves[n] for n in [*pre, *prev]])
     d_state = [walk.given[n].T for n in of.arriving]
     exact = _gradients(state, [leaves[n] for n in [*pre, *prev]], d_state)
     for name, expected in zip(cell.states, state, strict=True):
@@ -91,7 +96,7 @@ def _from_autograd(cell: Cell, walk: Walk) -> Iterator[Deviation]:
         by_x = nn.functional.linear(x, blocks[f"W_i{g}"], blocks[f"b_i{g}"].flatten())
         by_h = nn.functional.linear(h, blocks[f"W_h{g}"], blocks[f"b_h{g}"].flatten())
         arguments += [by_x, by_h] if g in cell.split else [by_x + by_h]
-    state, _ = cell.update(*arguments, *[blocks[n].T for n in prev])
+    state, _ = step(cell, *arguments, *[blocks[n].T for n in prev])
     names = [name for name in blocks if f"d{name}" in walk.linear]
     for name, expected in zip(names, _gradients(state, [blocks[n] for n in names], d_state), strict=True):
         yield _deviation("linear part", f"d{name}", "autograd", walk.linear[f"d{name}"], expected)

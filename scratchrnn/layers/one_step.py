@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cells import elman, elman_relu, gru, lstm
-from ..cells.cell import Cell
+from ..cells.cell import Cell, step
 from .arguments import no_torchscript, other_dtype
 from .precision import agree, lowered
 
@@ -159,7 +159,7 @@ class RNNCell(RNNCellBase):
 
         n = x @ self.W_in.T + self.b_in + h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = self.cell.update(*lowered(x, n), h)
+        (h,), _ = step(self.cell, *lowered(x, n), h)
         return h if input.dim() == 2 else h.squeeze(0)
 
 
@@ -208,7 +208,7 @@ class LSTMCell(RNNCellBase):
         g = x @ self.W_ig.T + self.b_ig + h @ self.W_hg.T + self.b_hg
         o = x @ self.W_io.T + self.b_io + h @ self.W_ho.T + self.b_ho
 
-        (h, c), _ = lstm.update(*lowered(x, i, f, g, o), h, c)
+        (h, c), _ = step(lstm, *lowered(x, i, f, g, o), h, c)
         return (h, c) if input.dim() == 2 else (h.squeeze(0), c.squeeze(0))
 
 
@@ -255,5 +255,5 @@ class GRUCell(RNNCellBase):
         n_x = x @ self.W_in.T + self.b_in
         n_h = h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = gru.update(*lowered(x, r, z, n_x, n_h), h)
+        (h,), _ = step(gru, *lowered(x, r, z, n_x, n_h), h)
         return h if input.dim() == 2 else h.squeeze(0)

@@ -12,9 +12,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .. import engine
 from ..cells.cell import Cell, State
-from ..cells.probe import probe
+from ..cells.probe import WrongAdjointError, probe
 from ..cells.twins import BUILT_IN
 from ..engine.autocast import without_autocast
+from ..equations.adjoint import say_if_walked, why_walked
+from ..equations.departure import departure
 from . import arguments, border
 from .parameters import RecurrentParameters
 from .precision import precision
@@ -87,8 +89,17 @@ class RecurrentLayer(RecurrentParameters):
         self.num_layers, self.proj_size = operator.index(num_layers), operator.index(proj_size)
         self._make_parameters(device, dtype)
         if BUILT_IN.get(cell.name) is not cell:
-            probe(cell, hidden_size, proj_size > 0, self.weight_ih_l0)
+            self._probe()
         self.reset_parameters()
+
+    def _probe(self) -> None:
+        """Refuse a cell that would run wrongly."""
+        try:
+            probe(self.cell, self.hidden_size, self.proj_size > 0, self.weight_ih_l0)
+        except WrongAdjointError as error:
+            where = departure(self.cell)
+            raise ValueError(f"{error}; {where}" if where else str(error)) from None
+        say_if_walked(self.cell)
 
     def extra_repr(self) -> str:
         own = f"{self.cell.name}, " if type(self) is RecurrentLayer else ""
@@ -133,7 +144,7 @@ class RecurrentLayer(RecurrentParameters):
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """The whole sequence: see the class."""
         x, states, weights, layout = border.enter(self, input, hx)
-        if torch.jit.is_tracing() and self.cell.adjoint is not None:
+        if torch.jit.is_tracing() and why_walked(self.cell) is None:
             operands = [x, *states, *(w for group in weights for w in group if w is not None)]
             arguments.check_traced(type(self).__name__, self._in_torch_nn, operands)
         added = states[-1].dtype if self._adds_to_state(layout.packed is not None) else None

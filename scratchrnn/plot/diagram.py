@@ -58,13 +58,13 @@ _LETTERS, _BORDER = 12, 12  # points
 
 def _boxes(cell: Cell) -> tuple[dict[str, str], dict[str, list[str]]]:
     """What is written in each box, and from which others each is made."""
-    computed = Equations(cell).forward
+    computed, numbers = Equations(cell).forward, Equations(cell).numbers
     used = {name for line in computed for name in line.names}
     texts = {line.target: f"${line.latex()}$" for line in linear_forward(cell)}
     texts |= {f"{s}_prev": f"${latex_name(f'{s}_prev')}$" for s in cell.states if f"{s}_prev" in used}
     sources: dict[str, list[str]] = {name: [] for name in texts}
     texts |= {line.target: f"${line.latex()}$" for line in computed}
-    sources |= {line.target: list(line.names) for line in computed}
+    sources |= {line.target: [name for name in line.names if name not in numbers] for line in computed}
     texts |= {_output(s): f"${latex_name(s)}$" for s in cell.states}
     sources |= {_output(s): [s] for s in cell.states}
     return texts, sources

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..cells.cell import step
+from ..equations.adjoint import seen
 from ..layers.recurrent import RecurrentLayer
 from .record import Record, expect_record
 from .run_by import run_by
@@ -66,8 +68,8 @@ def span(record: Record, name: str) -> tuple[float, float] | None:
     def extremes(distance: float) -> tuple[float, float]:
         pre = [side.contiguous() for side in (distance * sides).unbind(1)]
         with torch.no_grad():
-            state, tape = cell.update(*pre, *(torch.zeros_like(pre[0]) for _ in cell.states))
-        found = getattr(tape, name) if hasattr(tape, name) else state[cell.states.index(name)]
+            state, shown = seen(cell, *pre, *(torch.zeros_like(pre[0]) for _ in cell.states))
+        found = (shown | dict(zip(cell.states, state, strict=True)))[name]
         return round(found.min().item(), 6), round(found.max().item(), 6)
 
     low, high = extremes(50.0)
@@ -90,7 +92,7 @@ def roads(record: Record) -> dict[str, Tensor]:
     with torch.inference_mode(False), torch.enable_grad():  # wherever it is called
         pre = [record[f"{p}_pre" if p in cell.gates else p].detach().clone() for p in cell.pre_activations]
         prev = [record[f"{s}_prev"].detach().clone().requires_grad_() for s in cell.states]
-        state, _ = cell.update(*pre, *prev)
+        state, _ = step(cell, *pre, *prev)
         for name, before, after in zip(cell.states, prev, state, strict=True):
             if not after.requires_grad:
                 continue

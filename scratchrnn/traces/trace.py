@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from ..cells.cell import Cell, State
+from ..cells.cell import TAKEN, Cell, State
 from ..engine.columns import Columns, Operands, Weights
 from ..engine.forward import Run, Setting, replay, step_sizes, steps
+from ..equations.adjoint import seen
 from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted
 from .record import Nodes, Record
@@ -140,15 +141,15 @@ def _trace_layer(
             start = tuple(start_)
         columns = Columns.of(cell)
         setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse)
-        seen = (_watched if differentiable else _replayed)(setting, columns.arrange(x, start, weights))
-        rows = seen.rows
+        found = (_watched if differentiable else _replayed)(setting, columns.arrange(x, start, weights))
+        rows = found.rows
         if halves:
             rows = rows | _halves(cell, x.flatten(0, -2), rows[f"{cell.states[0]}_prev"], weights)
         tensors = {name: time_major(values) for name, values in rows.items()}
         bias = weights.bias_ih is not None
         join = (lambda steps: time_major(torch.cat(steps))) if differentiable else torch.stack
-        records.append(Record(tensors, cell, lengths, bias, seen.nodes, join))
-        return seen.run.output, seen.run.state
+        records.append(Record(tensors, cell, lengths, bias, found.nodes, join))
+        return found.run.output, found.run.state
 
     output, last = layer.running_by(scan).forward(input, state)
     directions = 2 if layer.bidirectional else 1
@@ -176,10 +177,10 @@ def _replayed(setting: Setting, operands: Operands) -> _Seen:
     cell, run = setting.cell, steps(setting, operands, keep=True)
     kept = run.kept
     assert kept is not None and kept.pre is not None  # noqa: PT018 - one thought
-    (_, *others), tape = replay(setting, kept)
+    (_, *others), shown = replay(setting, kept, functools.partial(seen, cell))
     emitted = run.output.flatten(0, -2)
     pre = setting.columns.pre_activations(kept.pre)
-    return _Seen(run, _named(cell, pre, tape, (emitted, *others), kept.state_prev), {})
+    return _Seen(run, _named(cell, pre, shown, (emitted, *others), kept.state_prev), {})
 
 
 def _watched(setting: Setting, operands: Operands) -> _Seen:
@@ -190,20 +191,20 @@ def _watched(setting: Setting, operands: Operands) -> _Seen:
             "differentiable=True gives gradients by autograd, and "
             f"cell {cell.name!r} has others on purpose (check=False)"
         )
-    seen: list[dict[str, Tensor]] = []
+    taken: list[dict[str, Tensor]] = []
 
     @functools.wraps(cell.update)
     def update(*arguments: Tensor) -> tuple[State, Any]:
         pre, state_prev = arguments[: len(cell.pre_activations)], arguments[len(cell.pre_activations) :]
-        state, tape = cell.update(*arguments)
+        state, shown = seen(cell, *arguments)
         if W_hr is not None:
             state = (state[0] @ W_hr.T, *state[1:])
-        seen.append(_named(cell, pre, tape, state, state_prev))
-        return state, tape
+        taken.append(_named(cell, pre, shown, state, state_prev))
+        return state, None
 
     watched = setting._replace(cell=replace(cell, update=update, adjoint=None))
     run = steps(watched, operands._replace(W_hr=None), functional=True)
-    order = [seen[k] for k in watched.order()]  # as they were taken, or the other way round
+    order = [taken[k] for k in watched.order()]  # as they were taken, or the other way round
     by_name = {name: [step[name] for step in order] for name in order[0]}
     rows = {name: torch.cat(of_steps) for name, of_steps in by_name.items()}
     # A state before is the state of the step before, or, where rows begin to wait, a slice of it: no node of its own.
@@ -212,9 +213,15 @@ def _watched(setting: Setting, operands: Operands) -> _Seen:
     return _Seen(run, rows, nodes)
 
 
-def _named(cell: Cell, pre: Sequence[Tensor], tape: Any, state: State, state_prev: State) -> dict[str, Tensor]:
-    """Tape, states, pre-activations, states before. A tape with a field of such a name, as GRU's `n_h`, keeps it."""
-    fields = tape._asdict() if hasattr(tape, "_asdict") else {}
+def _named(
+    cell: Cell, pre: Sequence[Tensor], shown: dict[str, Tensor], state: State, state_prev: State
+) -> dict[str, Tensor]:
+    """What the step shows, states, pre-activations, states before. A field of such a name, as GRU's `n_h`, stays.
+
+    A line that is called like something else of a trace is left out.
+    """
+    halves = {f"{g}_{half}" for g in cell.gates if g not in cell.split for half in "xh"}
+    fields = {name: t for name, t in shown.items() if name not in halves and name not in TAKEN}
     found = {name: t for name, t in fields.items() if isinstance(t, Tensor) and t.dim() == 2}  # not a number it holds
     found |= zip(cell.states, state, strict=True)
     for name, values in zip(cell.pre_activations, pre, strict=True):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch._inductor.config
 from running import TORCH, equal, tensors
-from table import BY_HAND, ROWS, mgu_walked
+from table import BY_ADJOINT, ROWS, mgu_walked
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
@@ -26,7 +26,7 @@ from scratchrnn.engine.columns import Columns
 
 T, B, IN, H = 3, 2, 3, 4
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
-by_hand = pytest.mark.parametrize("row", BY_HAND, ids=str)
+by_hand = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 OPERATORS = torch.ops.scratchrnn
 
 
@@ -70,7 +70,7 @@ def assert_compiles(module, arguments, **options):
 
 @every_row
 def test_a_compiled_stack_agrees_with_eager(row):
-    layer = stack(row) if row in BY_HAND else row.layer(IN, H)
+    layer = stack(row) if row in BY_ADJOINT else row.layer(IN, H)
     assert_compiles(layer, (torch.randn(T, B, IN), states(layer)))
 
 
@@ -221,7 +221,7 @@ def test_per_sample_gradients_can_be_compiled(layer):
 
 @pytest.mark.parametrize(
     ("row", "strict"),
-    [(row, strict) for row in BY_HAND for strict in (False, True) if not strict or row.name in ("LSTM", "GRU")],
+    [(row, strict) for row in BY_ADJOINT for strict in (False, True) if not strict or row.name in ("LSTM", "GRU")],
     ids=lambda value: {True: "strict", False: "non-strict"}.get(value) or str(value),
 )
 def test_an_exported_layer_runs_at_other_lengths_and_batch_sizes(row, strict):
@@ -262,7 +262,7 @@ def test_a_compiled_layer_agrees_with_eager_for_a_state_that_passes_through():
 
 @pytest.mark.parametrize("every", [None, 2])
 @pytest.mark.parametrize("case", ["padded", "packed without bias", "transposed states"])
-@pytest.mark.parametrize("row", [row for row in BY_HAND if row.name in ("LSTM", "GRU", "MGU")], ids=str)
+@pytest.mark.parametrize("row", [row for row in BY_ADJOINT if row.name in ("LSTM", "GRU", "MGU")], ids=str)
 def test_the_operators_keep_the_rules_of_custom_operators(row, case, every):
     packed, transposed = case == "packed without bias", case == "transposed states"
     layer = row.layer(IN, H, bias=not packed)

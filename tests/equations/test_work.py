@@ -20,8 +20,8 @@ L, T, B, I, H = 2, 7, 3, 5, 4  # noqa: E741 - input_size
 @each_twin
 @pytest.mark.parametrize("training", [False, True])
 def test_products_are_those_that_torch_counts(row: Row, training: bool) -> None:
-    # Without an adjoint autograd walks the loop, and torch's counter sees every product.
-    layer = sr.RecurrentLayer(replace(row.cell, adjoint=None), I, H, L)
+    # Autograd walks the loop, and torch's counter sees every product.
+    layer = sr.RecurrentLayer(replace(row.cell, walk=True), I, H, L)
     hx = states(row, layer, B, dtype=torch.float32)
     with FlopCounterMode(display=False) as counter:
         output, _ = layer(torch.randn(T, B, I), hx)

@@ -194,7 +194,9 @@ BUGS = [
     Bug(
         "dW_hh with h_t for h_{t-1}",
         backward.gradients,
-        Reading("of_block", 1, "of_block._replace(state_prev=replay(setting, of_block)[0])"),
+        Reading(
+            "of_block", 1, "of_block._replace(state_prev=replay(setting, of_block, adjoint_of(setting.cell).step)[0])"
+        ),
         "LSTM",
         {"dweight_hh_l0", "dweight_hh_l0_reverse"},
         OF_THE_FORWARD_PASS | {"dweight_ih_l0", "dh_0"},
@@ -218,7 +220,7 @@ BUGS = [
     Bug(
         "dW_hr from the cell state",
         backward._through_time,
-        Reading("unprojected", 0, "replay(setting, kept)[0][1]"),
+        Reading("unprojected", 0, "replay(setting, kept, pair.step)[0][1]"),
         "LSTM",
         {"dweight_hr_l0"},
         OF_THE_FORWARD_PASS | {"dh_0", "dinput"},
@@ -235,7 +237,7 @@ BUGS = [
     ),
     Bug(
         "GRU's gradient of h_prev assigned instead of added",
-        backward._ByHand.__call__,
+        backward._Pull.__call__,
         Assigned(),
         "GRU",
         {"dh_0", "dinput"},
@@ -243,7 +245,7 @@ BUGS = [
     ),
     Bug(
         "the cell state's gradient not carried through time",
-        backward._ByHand.__call__,
+        backward._Pull.__call__,
         Returning(lambda d_state: (d_state[0], *(0 * d for d in d_state[1:]))),
         "LSTM",
         {"dc_0", "dinput"},

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 import torch
-from table import BY_HAND, ROWS, TWINNED
+from table import BY_ADJOINT, ROWS, TWINNED
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
@@ -15,7 +15,7 @@ import scratchrnn as sr
 
 STACKED = {"num_layers": 2, "bidirectional": True}
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
-by_hand = pytest.mark.parametrize("row", BY_HAND, ids=str)
+by_hand = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 
 
 class Subject:
@@ -314,7 +314,7 @@ def test_checkpoint_gives_the_same_gradients(row, reentrant):
     assert_same([t.grad for t in subject.tensors], expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("row", BY_HAND, ids=str)
+@pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 def test_many_upstream_gradients_at_once_give_each_ones_gradient(row):
     layer = row.layer(3, 4, 2, bidirectional=True, dtype=torch.float64)
     x = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)

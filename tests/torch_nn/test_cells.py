@@ -26,12 +26,15 @@ from running import (
     twins,
     unwrap,
 )
-from table import BY_HAND, TWINNED, Row
+from table import BY_ADJOINT, TWINNED, Row
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from scratchrnn.cells.cell import step
+from scratchrnn.equations.adjoint import adjoint_of
+
 B, I, H = 3, 4, 5  # noqa: E741 - input_size
-each_by_hand = pytest.mark.parametrize("row", BY_HAND, ids=str)
+each_by_hand = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 
 
 def cells(row: Row, input_size: int = I, hidden_size: int = H, **options: Any) -> list[nn.Module]:
@@ -246,8 +249,9 @@ def test_the_adjoint_is_the_transpose_of_the_derivative_of_update(row: Row, B: i
 
     count = len(row.cell.pre_activations) + len(row.cell.states)
     arguments, v, w = draw(count), draw(count), draw(len(row.cell.states))
-    state, J_v = torch.autograd.functional.jvp(lambda *a: row.cell.update(*a)[0], tuple(arguments), tuple(v))
-    d_pre, d_direct = row.cell.adjoint(row.cell.update(*arguments)[1], *w)
+    state, J_v = torch.autograd.functional.jvp(lambda *a: step(row.cell, *a)[0], tuple(arguments), tuple(v))
+    pair = adjoint_of(row.cell)
+    d_pre, d_direct = pair.adjoint(pair.step(*arguments)[1], *w)
     assert (len(d_pre), len(d_direct), len(state)) == (count - len(w), len(w), len(w))
     left = sum((d * v_k).sum() for d, v_k in zip((*d_pre, *d_direct), v, strict=True) if d is not None)
     close(left, sum((w_k * J_v_k).sum() for w_k, J_v_k in zip(w, J_v, strict=True)))
@@ -260,9 +264,11 @@ def test_saturated_gates_give_finite_states_and_the_gradients_of_autograd(row: R
     pre = [100.0 * torch.randn(B, H).sign() for _ in row.cell.pre_activations]
     arguments = [t.requires_grad_() for t in (*pre, *torch.randn(len(row.cell.states), B, H))]
     d_state = torch.randn(len(row.cell.states), B, H).unbind()
-    state, tape = row.cell.update(*arguments)
+    state, _ = step(row.cell, *arguments)
     expected = torch.autograd.grad(state, arguments, d_state, materialize_grads=True)
-    d_pre, d_direct = row.cell.adjoint(tape, *d_state)
+    pair = adjoint_of(row.cell)
+    with torch.no_grad():
+        d_pre, d_direct = pair.adjoint(pair.step(*arguments)[1], *d_state)
     found = [torch.zeros(B, H) if d is None else d for d in (*d_pre, *d_direct)]
     assert all(t.isfinite().all() for t in (*state, *found))
     torch.testing.assert_close(found, list(expected))

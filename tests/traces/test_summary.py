@@ -67,7 +67,9 @@ stays = sr.Cell("STAYS", ("n",), stays_update)
 
 def test_where_several_states_go_on_past_the_weights_one_is_chosen() -> None:
     found, there = record(sr.RecurrentLayer(slstm, I, H))
-    message = "several states of cell 'sLSTM' reach the next step past its weights, c, n, m: choose one, as state='c'"
+    message = (
+        "several states of cell 'STABILISED' reach the next step past its weights, c, n, m: choose one, as state='c'"
+    )
     for function in (summary.carried, summary.time_constants):
         assert error(lambda function=function: function(found)) == (ValueError, message)
     roads = summary.roads(found)
@@ -83,11 +85,11 @@ def test_where_several_states_go_on_past_the_weights_one_is_chosen() -> None:
         close(summary.time_constants(found, state=state), (-1 / mean.log()).abs())
     assert error(lambda: summary.carried(found, state="h")) == (
         ValueError,
-        "state 'h' of cell 'sLSTM' reaches the next step but through its weights; those past them: c, n, m",
+        "state 'h' of cell 'STABILISED' reaches the next step but through its weights; those past them: c, n, m",
     )
     assert error(lambda: summary.time_constants(found, state="s")) == (
         ValueError,
-        "state should be one of cell 'sLSTM', h, c, n, m, got 's'",
+        "state should be one of cell 'STABILISED', h, c, n, m, got 's'",
     )
 
 

@@ -23,6 +23,8 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils._pytree import tree_map
 
 import scratchrnn as sr
+from scratchrnn.cells.cell import step
+from scratchrnn.equations.equations import Equations
 
 T, B, I, H, L = 5, 3, 4, 6, 2  # noqa: E741 - input_size
 LENGTHS = [3, 5, 1]
@@ -37,6 +39,16 @@ FIELDS = {
 
 
 Steps = list[dict[str, Tensor]]
+
+
+def lines_by_hand(cell: sr.Cell, arguments: list[Tensor]) -> Steps:
+    """Of a cell without a tape: its lines, one after the other."""
+    of = Equations(cell)
+    names = (*of.pre_activations, *(f"{s}_prev" for s in cell.states))
+    values = dict(zip(names, arguments, strict=True)) | of.numbers
+    for each in of.forward:
+        values[each.target] = each.evaluate(values)
+    return {each.target: values[each.target] for each in of.forward}
 
 
 def step_by_hand(row: Row, layer: Any, suffix: str, x: Tensor, state: list[Tensor]) -> tuple[Steps, list[Tensor]]:
@@ -54,11 +66,20 @@ def step_by_hand(row: Row, layer: Any, suffix: str, x: Tensor, state: list[Tenso
             halves |= {f"{gate}_x": a, f"{gate}_h": b}
             pre |= {f"{gate}_x": a, f"{gate}_h": b} if gate in cell.split else {f"{gate}_pre": a + b}
         state_prev = {f"{name}_prev": s for name, s in zip(cell.states, state, strict=True)}
-        state, tape = cell.update(*pre.values(), *state)
-        state = list(state)
+        lines = lines_by_hand(cell, [*pre.values(), *state])
+        state, tape = step(cell, *pre.values(), *state)
+        state = list(state) if tape else [lines[name] for name in cell.states]
         if f"weight_hr{suffix}" in weights:
             state[0] = weights[f"weight_hr{suffix}"] @ state[0]
-        steps.append({**state_prev, **halves, **pre, **tape._asdict(), **dict(zip(cell.states, state, strict=True))})
+        steps.append(
+            {
+                **state_prev,
+                **halves,
+                **pre,
+                **(tape._asdict() if tape else lines),
+                **dict(zip(cell.states, state, strict=True)),
+            }
+        )
     return steps[::-1] if "reverse" in suffix else steps, state
 
 

@@ -199,11 +199,12 @@ def _pre_activation_lines(record: Record) -> list[dict[str, Any]]:
 def _update_lines(cell: Cell, tensors: dict[str, Tensor]) -> tuple[list[dict[str, Any]], str | None]:
     """The lines of `update`, and why there are none; what a line gives and the trace has not is put into `tensors`."""
     try:
-        of_cell = Equations(cell).forward
+        of_cell, numbers = Equations(cell).forward, Equations(cell).numbers
     except ValueError as error:
         return [], str(error)
     lines = []
-    values, keys = dict(tensors), {name: name for name in tensors}
+    values: dict[str, Tensor | float]
+    values, keys = {**numbers, **tensors}, {name: name for name in tensors}
     for line in of_cell:
         name, terms = line.target, _terms(line, keys)
         projected = name in tensors and tensors[name].shape[-1] != _units(tensors)
@@ -216,15 +217,15 @@ def _update_lines(cell: Cell, tensors: dict[str, Tensor]) -> tuple[list[dict[str
     return lines, None
 
 
-def _evaluate(line: Line, values: Mapping[str, Tensor]) -> Tensor:
-    some = next(iter(values[name] for name in line.names), next(iter(values.values())))
+def _evaluate(line: Line, values: Mapping[str, Tensor | float]) -> Tensor:
+    some = next(value for value in values.values() if isinstance(value, Tensor))
     return line.evaluate(values) + torch.zeros_like(some)  # a line such as `a = 0.5` is one number
 
 
 def _terms(line: Line, keys: Mapping[str, str]) -> list[list[str | None]]:
-    """The right side, cut where a number takes the place of a name."""
+    """The right side, cut where a number takes the place of a name; numbers from outside stay names."""
     pieces = re.split(r"(?<![\w.])([A-Za-z_]\w*)(?![\w(])", line.right)
-    return [[piece, keys[piece] if piece in line.names else None] for piece in pieces if piece]
+    return [[piece, keys.get(piece) if piece in line.names else None] for piece in pieces if piece]
 
 
 def _line(symbol: str, key: str, terms: list[Any]) -> dict[str, Any]:
