@@ -172,7 +172,9 @@ def test_lines_that_are_not_the_update_are_not_used(monkeypatch):
     assert why_walked(cell) == "update of cell 'MGU' gives another h than its lines do"
 
 
-def test_why_no_adjoint_is_derived_is_said_once(caplog):
+def test_why_no_adjoint_is_derived_is_said_once(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("scratchrnn"), "disabled", False)  # as import-linter leaves all loggers
+
     def update(f, h_prev):
         for _ in range(2):
             f = f / 2
