@@ -56,6 +56,8 @@ def __getattr__(name: str) -> Any:
     match name:
         case "plot":
             return import_module(".plot", __name__)
+        case "native":
+            return import_module(".engine.native", __name__)
         case "summary":
             return import_module(".traces.summary", __name__)
         case "__version__":

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     for name in ("input_size", "hidden_size"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} should be at least 1, got {getattr(options, name)}")
-    cell, I, H = _cell(options.cell), options.input_size, options.hidden_size  # noqa: E741
+    cell, I, H = named_cell(options.cell), options.input_size, options.hidden_size  # noqa: E741
     if options.adjoint:
         if options.numbers:
             raise ValueError("--numbers does not go with --adjoint, which is Python")
@@ -62,7 +62,8 @@ def run(options: argparse.Namespace, console: Any) -> int:
     return int(found is not None and not agrees(found))
 
 
-def _cell(name: str) -> Cell:
+def named_cell(name: str) -> Cell:
+    """A built-in cell by its word, or one at `my.module:name`."""
     if name in _CELLS:
         return _CELLS[name]
     if ":" not in name:

@@ -11,13 +11,15 @@ from importlib.metadata import version
 from typing import Any
 
 from .. import interruption
-from . import bench, explain, explore, verify
+from ..engine.native import Unavailable
+from . import bench, doctor, explain, explore, verify
 
 _COMMANDS: dict[str, Any] = {
     "verify": verify,
     "bench": bench,
     "explain": explain,
     "explore": explore,
+    "doctor": doctor,
 }
 
 
@@ -54,7 +56,7 @@ def _main(arguments: list[str]) -> int:
         return _COMMANDS[options.command].run(options, console)
     except SystemExit:  # rich's answer to a closed pipe: whoever reads has had enough
         return 141
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Unavailable) as error:
         print(f"scratchrnn {options.command}: {error}", file=sys.stderr)
         return 2
     except Exception:  # 1 means that something differs, and nothing else

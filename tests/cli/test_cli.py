@@ -32,7 +32,9 @@ def test_a_command_written_almost_right_is_guessed(word: str, meant: str, capsys
         cli.main([word, "lstm"])
     assert stopped.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"scratchrnn: error: COMMAND should be verify, bench, explain or explore, got '{word}'{meant}"
+    assert (
+        last == f"scratchrnn: error: COMMAND should be verify, bench, explain, explore or doctor, got '{word}'{meant}"
+    )
 
 
 def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
