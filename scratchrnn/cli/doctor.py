@@ -53,13 +53,14 @@ def run(options: argparse.Namespace, console: Any) -> int:
 
 
 def _native() -> Iterator[Row]:
-    """What a part of it fails for is said once, by the self-test."""
+    """Why a row is missing says the self-test."""
+    command: list[str] = []
     with suppress(native.Unavailable):
         command, version = build.compiler()
-        yield "compiler", [f"{shlex.join(command)}: {version.splitlines()[0]}"]
+        yield "compiler", [f"{shlex.join(command)}: {version.splitlines()[0] if version else 'no version'}"]
     try:
         library = probe()
-        yield "flags", [shlex.join(build.built_with(library)[1:])]
+        yield "flags", [shlex.join(build.built_with(library)[len(command) :])]
         yield "vector width", [f"{library.vector_bits()} bits"]
         yield "self-test", [("passed", "green")]
     except native.Unavailable as error:

@@ -38,6 +38,20 @@ def test_the_examples_print_what_the_chapter_says(
         assert_drawn_alike(drawn, GUIDE / "images" / drawn.name)
 
 
+def test_the_examples_of_the_native_engine_print_what_the_page_says() -> None:
+    result = doctest.testfile(str(GUIDE / "native.md"), module_relative=False, verbose=False, encoding="utf-8")
+    assert result.attempted > 3
+    assert result.failed == 0
+
+
+def test_every_variable_of_the_environment_is_in_the_one_table() -> None:
+    listed = re.findall(r"^\| `(SCRATCHRNN_[A-Z]+)` \|", (GUIDE / "native.md").read_text("utf-8"), re.MULTILINE)
+    root = GUIDE.parents[1]
+    read = [*GUIDE.parent.rglob("*.py"), *(root / "tests").rglob("*.py"), root / ".ci" / "run"]
+    named = {name for path in read for name in re.findall(r"\bSCRATCHRNN_[A-Z]+\b", path.read_text(encoding="utf-8"))}
+    assert sorted(listed) == sorted(named)
+
+
 def test_every_picture_is_drawn_by_a_chapter() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in CHAPTERS)
     pictures = sorted(path.name for path in (GUIDE / "images").iterdir())
