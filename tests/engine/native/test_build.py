@@ -55,10 +55,10 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return log
 
 
-def compiler(folder: Path, compiling: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def compiler(folder: Path, compiling: str, monkeypatch: pytest.MonkeyPatch, version: str = "1.0") -> str:
     """A script that does this where it should compile is SCRATCHRNN_CC."""
     script = folder / "a compiler"
-    script.write_text(f'#!/bin/sh\nif [ "$*" = --version ]; then echo made up 1.0; exit 0; fi\n{compiling}\n')
+    script.write_text(f'#!/bin/sh\nif [ "$*" = --version ]; then echo made up {version}; exit 0; fi\n{compiling}\n')
     script.chmod(0o755)
     monkeypatch.setenv("SCRATCHRNN_CC", f"'{script}'")
     return str(script)
@@ -106,15 +106,21 @@ def test_the_flags_are_those_that_keep_nan_and_the_process_as_they_are(calls: Pa
     assert calls.read_text().startswith(f"{wanted} answer-")
 
 
-def test_another_source_compiler_or_processor_is_another_library(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_source_processor_option_or_version_is_another_library(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as other:
         other.setattr(build, "_cpu", lambda: "model name: another")
         assert load(ANSWER, "answer").answer() == 42
     assert elsewhere() == "42"
     assert elsewhere(ANSWER.replace("42", "43")) == "43"
-    monkeypatch.setenv("CC", "cc -DOTHER")
-    assert elsewhere() == "42"
-    assert len(libraries(cache)) == 4
+    for options in ("", " -DOTHER"):
+        monkeypatch.setenv("CC", f"cc{options}")
+        assert elsewhere() == "42"
+    for version in ("1.0", "1.1"):
+        compiler(tmp_path, 'exec cc "$@"', monkeypatch, version)
+        assert elsewhere() == "42"
+    assert len(libraries(cache)) == 7
 
 
 def test_the_processor_is_told_by_its_model_and_flags_and_by_nothing_that_changes() -> None:
@@ -153,9 +159,10 @@ def test_threads_at_once_get_one_library(calls: Path) -> None:
     assert len(calls.read_text().splitlines()) == 1
 
 
-def test_a_child_forked_while_a_thread_compiles_compiles_for_itself(calls: Path) -> None:
-    forking = f"""
-import os, sys, threading, time
+def forked_while_a_thread_compiles(calls: Path, in_child: str, in_parent: str) -> str:
+    """What the parent prints; the child has a minute."""
+    code = f"""
+import os, signal, sys, threading, time
 sys.path.insert(0, {str(Path(build.__file__).parent)!r})
 from build import load
 thread = threading.Thread(target=load, args=({ANSWER!r}, "slow"))
@@ -164,12 +171,32 @@ while "slow-" not in open({str(calls)!r}).read():
     time.sleep(0.01)
 child = os.fork()
 if child == 0:
-    os._exit(load({ANSWER!r}, "fast").answer())
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), load({ANSWER!r}, "slow").answer())
+    signal.alarm(60)
+    {in_child}
+{in_parent}
 """
-    command = [sys.executable, "-W", "ignore", "-c", forking]
+    command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert (done.stdout, done.stderr) == ("42 42\n", "")
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_a_child_forked_while_a_thread_compiles_compiles_for_itself(calls: Path) -> None:
+    in_child = f"os._exit(load({ANSWER!r}, 'fast').answer())"
+    in_parent = f"print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), load({ANSWER!r}, 'slow').answer())"
+    assert forked_while_a_thread_compiles(calls, in_child, in_parent) == "42 42"
+
+
+def test_a_child_forked_while_a_thread_compiles_does_not_keep_the_others_waiting(calls: Path, cache: Path) -> None:
+    in_parent = f"""
+thread.join()
+import fcntl, pathlib
+(path,) = pathlib.Path({str(cache)!r}).glob("*.lock")
+fcntl.flock(path.open(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+os.kill(child, signal.SIGKILL)
+print("free")
+"""
+    assert forked_while_a_thread_compiles(calls, "time.sleep(60)", in_parent) == "free"
 
 
 # -------------------------------------------------------------------------------------------------- the compiler
