@@ -12,7 +12,7 @@ from torch import Tensor
 from ..cells.cell import State
 from ..equations.adjoint import adjoint_of
 from .columns import Operands
-from .forward import Kept, Run, Setting, move, replay, steps
+from .forward import Kept, Run, Setting, move, replay
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
 _RUN = 64  # rows of one GEMM of a weight's gradient
@@ -25,8 +25,6 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     `needed` says which of them are wanted, `upstream` are the gradients of the emitted rows and the last states; None
     stands for zero.
     """
-    if setting.checkpoint_every is not None:
-        return _in_segments(setting, operands, kept, needed, upstream)
     assert kept.pre is not None
     x, columns = operands.x.flatten(0, -2), setting.columns
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
@@ -52,27 +50,6 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
         if needed.W_hr and found.d_emitted is not None:
             dW_hr = _weight_gradient(dW_hr, found.d_emitted, found.unprojected)
     return Operands(None if dx is None else dx.view_as(operands.x), d_bias, dW_ih, dW_hh, dW_hr, d_state)
-
-
-def _in_segments(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
-    """Of a scan cut into scans, each run again from the state that it began with."""
-    x = operands.x.flatten(0, -2)
-    d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
-    dx = torch.empty_like(x) if needed.x else None
-    d_weights: list[Tensor | None] = []
-    d_state = upstream.state
-    for (segment, rows), *start in reversed([*zip(setting.segments(), *kept.state_prev, strict=True)]):
-        part = operands._replace(x=x[rows], state=tuple(start))
-        again = steps(segment, part, keep=True).kept
-        assert again is not None
-        d_part = Run(None if d_output is None else d_output[rows], d_state)
-        found = gradients(segment, part, again, needed, d_part)
-        d_state = found.state
-        if dx is not None:
-            dx[rows] = found.x
-        added = zip(d_weights or found.weights, found.weights, strict=True)
-        d_weights = [total if total is None or total is part else total.add_(part) for total, part in added]
-    return Operands.of([None if dx is None else dx.view_as(operands.x), *d_weights, *d_state])
 
 
 def _weight_gradient(total: Tensor | None, d_rows: Tensor, rows: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import forward
 from .autocast import without_autocast
-from .backward import gradients
 from .columns import Operands
-from .forward import Kept, Run, Setting, steps
+from .forward import Kept, Run, Setting
+from .native.run import refused_tensors
+from .segments import gradients, steps
 
 
 class BPTT(torch.autograd.Function):
@@ -32,8 +34,12 @@ class BPTT(torch.autograd.Function):
         saved = ctx.saved_tensors
         operands, kept = Operands.of(saved[: len(needed.flat())]), saved[len(needed.flat()) :]
         with without_autocast(operands.x):
+            if setting.native:  # what is saved may come back as another kind of tensor, and gradients are the caller's
+                given = [t for t in (*saved, d_output, *d_state) if t is not None]
+                setting = setting._replace(native=refused_tensors(given) is None)
+            unfit = setting.cell.adjoint is None and not setting.native
             # create_graph=True, or many upstream gradients at once
-            if torch.is_grad_enabled() or _batched([d_output, *d_state]):
+            if torch.is_grad_enabled() or _batched([d_output, *d_state]) or unfit:
                 return None, *_differentiable_gradients(setting, operands, needed, upstream)
             return None, *gradients(setting, operands, Kept.of(setting, kept), needed, upstream).flat()
 
@@ -53,7 +59,7 @@ def _differentiable_gradients(
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         aliases = Operands.of([t if t is None else t.view_as(t) for t in operands.flat()])
-        run = steps(setting, aliases, functional=True)
+        run = forward.steps(setting, aliases, functional=True)
     outputs = zip((run.output, *run.state), (upstream.output, *upstream.state), strict=True)
     pairs = [(y, dy) for y, dy in outputs if dy is not None and y.requires_grad]
     wanted = [t if need else None for t, need in zip(aliases.flat(), needed.flat(), strict=True)]

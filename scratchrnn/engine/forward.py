@@ -22,13 +22,14 @@ from .kernels import step_of
 
 
 class Setting(NamedTuple):
-    """What stays the same for all steps: the cell, the number of rows at each step, the steps' order, what is kept."""
+    """What stays the same for all steps: the cell, the rows of each step, the steps' order, what is kept, the engine."""
 
     cell: Cell
     columns: Columns
     sizes: list[int]
     reverse: bool
     checkpoint_every: int | None = None
+    native: bool = False
 
     def order(self) -> range:
         """The steps in the order in which they are taken."""
@@ -88,8 +89,6 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
     `functional` leaves every tensor as it was made, so that autograd and torch.func can follow; otherwise each step
     adds into the buffer of pre-activations.
     """
-    if keep and setting.checkpoint_every is not None:
-        return _in_segments(setting, operands)
     sizes, W_hr, state = setting.sizes, operands.W_hr, operands.state
     pre = _input_product(setting.columns, operands, functional)
     pre_activations = (_followed if functional else _in_place)(setting, pre, operands.W_hh, len(state[0]))
@@ -115,19 +114,6 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
     kept = Kept(pre, tuple(torch.cat(s) for s in zip(*before, strict=True))) if keep else None
     output = torch.cat(emitted)
     return Run(output if operands.x.dim() == 2 else output.unflatten(0, operands.x.shape[:-1]), state, kept)
-
-
-def _in_segments(setting: Setting, operands: Operands) -> Run:
-    """A scan cut into scans, of which the first states are kept."""
-    rows, state = operands.x.flatten(0, -2), operands.state
-    output = rows.new_empty(rows.shape[0], state[0].shape[1])
-    starts = []
-    for segment, where in setting.segments():
-        starts.append(state)
-        run = steps(segment, operands._replace(x=rows[where], state=state))
-        output[where], state = run.output, run.state
-    kept = Kept(None, tuple(torch.stack(s) for s in zip(*starts, strict=True)))
-    return Run(output.view(*operands.x.shape[:-1], -1), state, kept)
 
 
 PreActivations = Callable[[int, Tensor], Sequence[Tensor]]  # of a step, by its number and the h before it

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..cells.cell import Cell
 from ..cells.registry import find_cell
-from .backward import gradients
 from .columns import Columns, Operands
-from .forward import Kept, Run, Setting, step_sizes, steps
+from .forward import Kept, Run, Setting, step_sizes
+from .native.run import refusal
+from .segments import gradients, steps
 
 _HOW = "str cell, Tensor? batch_sizes, bool reverse, int? checkpoint_every"
 _OPERANDS = f"{_HOW}, Tensor x, Tensor? bias, Tensor W_ih, Tensor W_hh, Tensor? W_hr, Tensor[] state"
@@ -35,9 +36,12 @@ def scan(
     return Run(output, tuple(states[: len(cell.states)]))
 
 
-def _setting(x: Tensor, key: str, batch_sizes: Tensor | None, reverse: bool, checkpoint_every: int | None) -> Setting:
-    cell = find_cell(key)
-    return Setting(cell, Columns.of(cell), step_sizes(x, batch_sizes), reverse, checkpoint_every)
+def _setting(
+    tensors: Sequence[Tensor | None], key: str, batch_sizes: Tensor | None, reverse: bool, checkpoint_every: int | None
+) -> Setting:
+    cell, given = find_cell(key), [t for t in tensors if t is not None]
+    native = refusal(cell, given) is None
+    return Setting(cell, Columns.of(cell), step_sizes(given[0], batch_sizes), reverse, checkpoint_every, native)
 
 
 @torch.library.custom_op("scratchrnn::scan", mutates_args=(), schema=f"({_OPERANDS}, bool keep) -> Tensor[]")
@@ -45,7 +49,7 @@ def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | Non
     """Output and last states; if asked to, what is kept for the gradient."""
     *tensors, state, keep = rest
     operands = Operands.of([*tensors, *state])
-    run = steps(_setting(operands.x, cell, batch_sizes, reverse, every), operands, keep=keep)
+    run = steps(_setting(operands.flat(), cell, batch_sizes, reverse, every), operands, keep=keep)
     # An operator may return neither an input nor one tensor twice, as a state that passes through unchanged would be.
     last = [s.clone(memory_format=torch.contiguous_format) for s in run.state]
     return [run.output, *last, *([] if run.kept is None else run.kept.flat())]
@@ -75,7 +79,7 @@ def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, every: 
     """The gradients that are needed, in the order of the scan's operands."""
     *tensors, state, kept, (d_output, *d_state), needed = rest
     operands, wanted = Operands.of([*tensors, *state]), Operands.of(needed)
-    setting = _setting(operands.x, cell, batch_sizes, reverse, every)
+    setting = _setting([*operands.flat(), *kept, d_output, *d_state], cell, batch_sizes, reverse, every)
     found = gradients(setting, operands, Kept.of(setting, kept), wanted, Run(d_output, tuple(d_state)))
     of_tensors = [d for d, n in zip(found[:-1], wanted[:-1], strict=True) if n]
     # Nor may it return two views of one buffer, as two states' gradients can be.

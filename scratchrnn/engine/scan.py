@@ -15,10 +15,12 @@ from torch.autograd import forward_ad
 
 from ..cells.cell import Cell, State
 from ..equations.adjoint import walked, why_walked
-from . import operators
+from . import forward, operators
 from .bptt import BPTT
 from .columns import Columns, Weights
-from .forward import Setting, step_sizes, steps
+from .forward import Setting, step_sizes
+from .native.run import runs
+from .segments import steps
 
 
 def scan(
@@ -52,18 +54,19 @@ def scan(
     operands = columns.arrange(x, state, weights)
     tensors = [t for t in operands.flat() if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    by_adjoint = not (differentiable and _walked(cell))
-    if checkpoint_every is not None and not by_adjoint:
+    walks, captured = differentiable and _walked(cell), _captured()
+    if checkpoint_every is not None and walks:
         raise ValueError(f"checkpoint_every needs a cell with an adjoint to train: {why_walked(cell)}")
-    by_adjoint = by_adjoint and not _seen_by_torch(tensors)
-    if by_adjoint and _captured():
+    by_adjoint = not walks and not _seen_by_torch(tensors, captured)
+    if by_adjoint and captured:
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
         return run.output, run.state
-    setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every)
+    native = not captured and runs(cell, tensors, None if by_adjoint else "autograd or a transform of torch follows it")
+    setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
     if by_adjoint and differentiable:
         output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
         return output, tuple(last)
-    run = steps(setting, operands, functional=not by_adjoint)
+    run = steps(setting, operands) if by_adjoint else forward.steps(setting, operands, functional=True)
     return run.output, run.state
 
 
@@ -72,11 +75,11 @@ def _walked(cell: Cell) -> bool:
     return cell.walk or (cell.adjoint is None and walked(cell.key))
 
 
-def _seen_by_torch(tensors: list[Tensor]) -> bool:
+def _seen_by_torch(tensors: list[Tensor], captured: bool) -> bool:
     """Whether something has to see every operation: torch's autograd then walks the loop, not our BPTT."""
     if torch._C._are_functorch_transforms_active() or tensors[0].dtype.is_complex:
         return True
-    return not _captured() and (
+    return not captured and (
         not all(map(_is_plain, tensors)) or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
     )
 

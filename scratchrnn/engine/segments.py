@@ -1,0 +1,59 @@
+"""One scan by the engine that its setting names, and cut into scans where a part of the states is kept alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import backward, forward
+from .columns import Operands
+from .forward import Kept, Run, Setting
+from .native import run as native
+
+
+def steps(setting: Setting, operands: Operands, keep: bool = False) -> Run:
+    """The loop over time; `keep`: what the gradient needs."""
+    if keep and setting.checkpoint_every is not None:
+        return _in_segments(setting, operands)
+    return native.steps(setting, operands, keep) if setting.native else forward.steps(setting, operands, keep=keep)
+
+
+def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
+    """The gradients of the operands, of a scan that has kept what they need: see `backward.gradients`."""
+    if setting.checkpoint_every is not None:
+        return _gradients_in_segments(setting, operands, kept, needed, upstream)
+    return (native if setting.native else backward).gradients(setting, operands, kept, needed, upstream)
+
+
+def _in_segments(setting: Setting, operands: Operands) -> Run:
+    """A scan cut into scans, of which the first states are kept."""
+    rows, state = operands.x.flatten(0, -2), operands.state
+    output = rows.new_empty(rows.shape[0], state[0].shape[1])
+    starts = []
+    for segment, where in setting.segments():
+        starts.append(state)
+        run = steps(segment, operands._replace(x=rows[where], state=state))
+        output[where], state = run.output, run.state
+    kept = Kept(None, tuple(torch.stack(s) for s in zip(*starts, strict=True)))
+    return Run(output.view(*operands.x.shape[:-1], -1), state, kept)
+
+
+def _gradients_in_segments(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
+    """Of a scan cut into scans, each run again from the state that it began with."""
+    x = operands.x.flatten(0, -2)
+    d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
+    dx = torch.empty_like(x) if needed.x else None
+    d_weights: list[Tensor | None] = []
+    d_state = upstream.state
+    for (segment, rows), *start in reversed([*zip(setting.segments(), *kept.state_prev, strict=True)]):
+        part = operands._replace(x=x[rows], state=tuple(start))
+        again = steps(segment, part, keep=True).kept
+        assert again is not None
+        d_part = Run(None if d_output is None else d_output[rows], d_state)
+        found = gradients(segment, part, again, needed, d_part)
+        d_state = found.state
+        if dx is not None:
+            dx[rows] = found.x
+        added = zip(d_weights or found.weights, found.weights, strict=True)
+        d_weights = [total if total is None or total is part else total.add_(part) for total, part in added]
+    return Operands.of([None if dx is None else dx.view_as(operands.x), *d_weights, *d_state])
