@@ -37,7 +37,11 @@ def refusal(cell: Cell, tensors: Sequence[Tensor]) -> str | None:
 
 def refused_tensors(tensors: Sequence[Tensor]) -> str | None:
     """Why not on these tensors: C sees addresses, so each must be what it seems."""
-    if torch._C._len_torch_dispatch_stack() > 0 or torch._C._are_functorch_transforms_active():
+    if (
+        torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+    ):
         return "a mode or a transform of torch has to see every operation"
     dtype = tensors[0].dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
