@@ -86,21 +86,26 @@ def source(equations: Equations, numbers: Sequence[str] = ()) -> str:
     Raises:
         ValueError: a line holds what has no C.
     """
-    text = template(equations, numbers)
-    return "\n".join(
-        f"#define real {real}\n#define REAL_BYTES {size}\n{text}\n#undef real\n#undef REAL_BYTES"
+    once, twice = _scan()
+    twice = twice.replace('#include "cell"\n', cell_part(equations, numbers))
+    defined = re.findall(r"^#define (\w+)", twice, re.M)
+    named = re.findall(r"^(?:static|INLINE|void|struct|const|typedef)\b[^;={(]*?(\w+)(?: \{|\(| __attr|\[)", twice, re.M)
+    undefined = "".join(f"#undef {name}\n" for name in dict.fromkeys((*defined, *named, "real", "REAL_BYTES")))
+    return once + "".join(
+        f"#define real {real}\n#define REAL_BYTES {size}\n"
+        + "".join(f"#define {name} {name}_{real}\n" for name in dict.fromkeys(named))
+        + twice
+        + undefined
         for real, size in (("float", 4), ("double", 8))
     )
 
 
-def template(equations: Equations, numbers: Sequence[str] = ()) -> str:
-    """The same for one `real`: scan.c with the cell's lines in it."""
-    return _scan().replace('#include "cell"\n', cell_part(equations, numbers))
-
-
 @cache
-def _scan() -> str:
-    return Path(__file__).with_name("scan.c").read_text(encoding="utf-8")
+def _scan() -> tuple[str, str]:
+    """scan.c: what is compiled once, and what is for each dtype."""
+    text = Path(__file__).with_name("scan.c").read_text(encoding="utf-8")
+    once, mark, twice = text.partition("/* ---- what follows stands twice")
+    return once, mark + twice
 
 
 def cell_part(equations: Equations, numbers: Sequence[str] = ()) -> str:
@@ -117,14 +122,14 @@ def cell_part(equations: Equations, numbers: Sequence[str] = ()) -> str:
     update = _function(given, forward, states, numbers)
     back = _function(given | arriving, (*forward, *adjoint), gradients | {"*emitted": cell.states[0]}, numbers)
     used = _with_parts(re.findall(r"\w+(?=\()", update + back))
-    functions = "".join(f"#define {name} NAME({name})\nINLINE {_C[name]}\n" for name in _C if name in used)
+    functions = "".join(f"INLINE {_C[name]}\n" for name in _C if name in used)
     sizes = {"GATES": len(cell.gates), "SPLIT": len(cell.split), "PRE": len(columns.places), "STATES": len(cell.states)}
     return (
-        "".join(f"#undef {name}\n#define {name} {size}\n" for name, size in sizes.items())
+        "".join(f"#define {name} {size}\n" for name, size in sizes.items())
         + functions
-        + f"\n#define update NAME(update)\nINLINE void update(const vec *pre, const vec *prev, const double *number, "
+        + f"\nINLINE void update(const vec *pre, const vec *prev, const double *number, "
         f"vec *next)\n{{ /* {cell.name} */\n{update}}}\n"
-        "\n#define adjoint NAME(adjoint)\nINLINE void adjoint(const vec *pre, const vec *prev, const double *number, "
+        "\nINLINE void adjoint(const vec *pre, const vec *prev, const double *number, "
         f"const vec *arriving,\n                    vec *d_pre, vec *d_prev, vec *emitted)\n{{\n{back}}}\n"
     )
 
@@ -164,7 +169,7 @@ def _name(name: str) -> str:
 
 @cache
 def _taken() -> frozenset[str]:
-    return frozenset([*_KEYWORDS, *_C, *re.findall(r"#define (\w+)", _scan())])
+    return frozenset([*_KEYWORDS, *_C, *re.findall(r"#define (\w+)", "".join(_scan()))])
 
 
 def _vector(node: ast.expr) -> str:

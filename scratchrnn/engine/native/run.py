@@ -76,6 +76,7 @@ class Functions(NamedTuple):
 
     forward: Any
     backward: Any
+    multiply: Any
     lanes: int  # V
     units: int  # vectors of units in a panel of gates
     columns: int  # vectors in it
@@ -106,7 +107,7 @@ def _compile(cell: Cell) -> dict[torch.dtype, Functions] | str:
 
 
 def _functions(library: ctypes.CDLL, real: str) -> Functions:
-    found = [getattr(library, f"{name}_{real}") for name in ("forward", "backward")]
+    found = [getattr(library, f"{name}_{real}") for name in ("forward", "backward", "multiply")]
     for function in found:
         function.argtypes, function.restype = [ctypes.c_char_p], None
     return Functions(*found, *(ctypes.c_int64 * 4).in_dll(library, f"layout_{real}"))
@@ -169,17 +170,17 @@ def steps(
     """The loop over time, as `engine.forward.steps`; division and threads are the shape's and torch's if not given."""
     columns, sizes, W_hr = setting.columns, setting.sizes, operands.W_hr
     state = [s.clone(memory_format=torch.contiguous_format) for s in operands.state]
-    pre = products.input_product(columns, operands)
-    rows, (batch, R), H = pre.shape[0], state[0].shape, pre.shape[1] // len(columns.places)
-    output = pre.new_empty(rows, R)
     found = _compiled(setting.cell)
     assert not isinstance(found, str)
-    functions = found[pre.dtype]
+    functions = found[operands.x.dtype]
+    times = _multiplier(functions, threads)
+    pre = products.input_product(times, columns, operands)
+    rows, (batch, R), H = pre.shape[0], state[0].shape, pre.shape[1] // len(columns.places)
+    output = pre.new_empty(rows, R)
     kept_rows = rows if keep else 2 * batch
     before = [pre.new_empty(kept_rows, s.shape[1]) for s in state]
-    as_they_lie = batch == 1
     panel = functions.units * functions.lanes
-    room = 0 if as_they_lie else -(-H // panel) * functions.columns * functions.lanes * R
+    room = -(-H // panel) * functions.columns * functions.lanes * R
     room_hr = 0 if W_hr is None else -(-R // (functions.wide * functions.lanes)) * functions.wide * functions.lanes * H
     scratch = pre.new_empty(room + room_hr + (0 if W_hr is None else batch * H))
     W_hh, W_hr = operands.W_hh.contiguous(), None if W_hr is None else W_hr.contiguous()
@@ -187,7 +188,7 @@ def steps(
     addresses = [
         W_hh.data_ptr(),
         0 if W_hr is None else W_hr.data_ptr(),
-        0 if as_they_lie else at,
+        at,
         at + room * size,
         pre.data_ptr(),
         keep,
@@ -228,6 +229,7 @@ def gradients(
     found = _compiled(setting.cell)
     assert not isinstance(found, str)
     functions = found[pre.dtype]
+    times = _multiplier(functions, threads)
     panel = functions.wide * functions.lanes
     room = -(-R // panel) * panel * len(columns.gates) * H
     room_hr = 0 if W_hr is None else -(-H // panel) * panel * R
@@ -255,13 +257,18 @@ def gradients(
     x = operands.x.flatten(0, -2)
     d_input, d_hidden = columns.input_side(d_pre), columns.hidden_side(d_pre)
     return Operands(
-        products.input_gradient(d_input, operands.W_ih).view_as(operands.x) if needed.x else None,
+        products.input_gradient(times, d_input, operands.W_ih).view_as(operands.x) if needed.x else None,
         d_pre.sum(0) if needed.bias else None,
-        products.weight_gradient(d_input, x) if needed.W_ih else None,
-        products.weight_gradient(d_hidden, h_prev) if needed.W_hh else None,
-        products.weight_gradient(d_emitted, unprojected) if needed.W_hr and d_emitted is not None else None,
+        products.weight_gradient(times, d_input, x) if needed.W_ih else None,
+        products.weight_gradient(times, d_hidden, h_prev) if needed.W_hh else None,
+        products.weight_gradient(times, d_emitted, unprojected) if needed.W_hr and d_emitted is not None else None,
         tuple(d_state),
     )
+
+
+def _multiplier(functions: Functions, threads: int | None) -> products.Multiplier:
+    threads = _team() if threads is None else threads
+    return products.Multiplier(functions.multiply, functions.wide * functions.lanes, _openmp(), threads)
 
 
 def _pieces(
