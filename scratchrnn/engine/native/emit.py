@@ -89,7 +89,7 @@ def source(equations: Equations, numbers: Sequence[str] = ()) -> str:
     once, twice = _scan()
     twice = twice.replace('#include "cell"\n', cell_part(equations, numbers))
     defined = re.findall(r"^#define (\w+)", twice, re.M)
-    named = re.findall(r"^(?:static|INLINE|void|struct|const|typedef)\b[^;={(]*?(\w+)(?: \{|\(| __attr|\[)", twice, re.M)
+    named = re.findall(r"^(?:static|INLINE|APART|void|struct|const|typedef)\b[^;={(]*?(\w+)(?: \{|\(| __attr|\[)", twice, re.M)
     undefined = "".join(f"#undef {name}\n" for name in dict.fromkeys((*defined, *named, "real", "REAL_BYTES")))
     return once + "".join(
         f"#define real {real}\n#define REAL_BYTES {size}\n"

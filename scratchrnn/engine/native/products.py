@@ -12,6 +12,8 @@ from ..columns import Columns, Operands
 
 _TINY = 1 << 19  # operations: a second thread would take as long to be told
 
+_BLOCK = 96 * 512  # numbers of a turned block
+
 
 class Multiplier(NamedTuple):
     """`multiply` of scan.c, and how many threads it has."""
@@ -24,13 +26,15 @@ class Multiplier(NamedTuple):
     def __call__(self, x: Tensor, W: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
         """out [N, outputs] = x [N, terms] W [terms, outputs] + bias"""
         (N, terms), outputs = x.shape, W.shape[1]
-        panels = x.new_empty(-(-outputs // self.columns) * self.columns * terms)
+        threads = 1 if 2 * N * outputs * terms < _TINY else self.threads
         (x, *x_lies), (W, *W_lies) = _lying(x), _lying(W)
+        panels = x.new_empty(-(-outputs // self.columns) * self.columns * terms)
+        blocks = x.new_empty(threads * _BLOCK if x_lies[1] else 0)
         self.function(  # type: ignore[operator]
             pack(
-                "17q",
+                "18q",
                 *self.openmp,
-                1 if 2 * N * outputs * terms < _TINY else self.threads,
+                threads,
                 N,
                 outputs,
                 terms,
@@ -38,10 +42,11 @@ class Multiplier(NamedTuple):
                 *x_lies,
                 W.data_ptr(),
                 *W_lies,
-                panels.data_ptr(),
                 0 if bias is None else bias.data_ptr(),
                 out.data_ptr(),
                 out.stride(0),
+                panels.data_ptr(),
+                blocks.data_ptr(),
             )
         )
         return out

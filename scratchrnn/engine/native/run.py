@@ -176,7 +176,7 @@ def steps(
     times = _multiplier(functions, threads)
     pre = products.input_product(times, columns, operands)
     rows, (batch, R), H = pre.shape[0], state[0].shape, pre.shape[1] // len(columns.places)
-    output = pre.new_empty(rows, R)
+    output = pre.new_empty(*operands.x.shape[:-1], R)
     kept_rows = rows if keep else 2 * batch
     before = [pre.new_empty(kept_rows, s.shape[1]) for s in state]
     panel = functions.units * functions.lanes
@@ -202,8 +202,7 @@ def steps(
     for _ in _pieces(functions.forward, setting, operands, H, addresses, division, threads, False):
         pass
     kept = Kept(pre, tuple(before)) if keep else None
-    x = operands.x
-    return Run(output if x.dim() == 2 else output.view(*x.shape[:-1], R), tuple(state), kept)
+    return Run(output, tuple(state), kept)
 
 
 def gradients(

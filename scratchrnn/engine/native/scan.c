@@ -37,6 +37,7 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline)) /* compiled once, wherever it is called */
 #ifdef __clang__
 #define UNROLL _Pragma("unroll")
 #else
@@ -299,7 +300,7 @@ INLINE void transpose(vec *x)
 }
 
 /* W [gates * outputs, terms]: a panel holds for each term, for each vector of outputs, of each gate the V weights. */
-static void pack_rows(const struct weights *w, int gates, int units, int64_t panel)
+APART void pack_rows(const struct weights *w, int gates, int units, int64_t panel)
 {
     real *to = w->panels + panel * w->size;
     const int columns = gates * units;
@@ -320,7 +321,7 @@ static void pack_rows(const struct weights *w, int gates, int units, int64_t pan
 }
 
 /* W [terms, outputs]: a panel holds WIDE vectors of each row. */
-static void pack_columns(const struct weights *w, int64_t panel)
+APART void pack_columns(const struct weights *w, int64_t panel)
 {
     real *to = w->panels + panel * w->size;
     for (int64_t k = 0; k < w->terms; k++)
@@ -332,67 +333,53 @@ static void pack_columns(const struct weights *w, int64_t panel)
 
 /* sum[r, c] = the sum over K terms of x[r, k] * panel[k, c], for R rows and C vectors of columns.
 
-   It is called with constants for R, C, chains and across, so that the sums stay in registers. `chains` sums of every
-   chains-th term each: of few rows, or a multiplication would wait for the one before. `across`: x[k, r] instead. */
-INLINE void product(const int R, const int C, const int chains, const int across, const real *x, int64_t stride,
-                    int64_t K, const real *panel, vec *sum)
+   It is called with constants for R, C and chains, so that the sums stay in registers. One row alone has several chains
+   of every so manieth term, or each multiplication would wait for the one before; how rows fall into tiles should not
+   show in the last bits, so that more rows have one. */
+INLINE void product(const int R, const int C, const int chains, const real *x, int64_t stride, int64_t K,
+                    const real *panel, vec *sum)
 {
-    const int64_t row = across ? 1 : stride, term = across ? stride : 1;
     UNROLL for (int i = 0; i < R * C; i++)
         sum[i] = splat(0);
     for (int64_t k = 0; k < K;) {
         int64_t end = MIN(k + TERMS, K);
         vec part[4][8][MAX(WIDE, COLUMNS)];
         UNROLL for (int j = 0; j < chains; j++)
-            UNROLL for (int r = 0; r < R; r++)
-                UNROLL for (int c = 0; c < C; c++)
-                    part[j][r][c] = splat(0);
-        for (; k + chains <= end; k += chains)
-            UNROLL for (int j = 0; j < chains; j++) {
+            UNROLL for (int i = 0; i < R * C; i++)
+                part[j][i / C][i % C] = splat(0);
+        for (; k + chains <= end; k += chains, panel += chains * C * V)
+            UNROLL for (int j = 0; j < chains; j++)
                 UNROLL for (int r = 0; r < R; r++)
                     UNROLL for (int c = 0; c < C; c++)
-                        part[j][r][c] += x[r * row + (k + j) * term] * load(panel + c * V);
-                panel += C * V;
-            }
-        for (; k < end; k++, panel += C * V)
-            UNROLL for (int r = 0; r < R; r++)
-                UNROLL for (int c = 0; c < C; c++)
-                    part[0][r][c] += x[r * row + k * term] * load(panel + c * V);
+                        part[j][r][c] += x[r * stride + k + j] * load(panel + (j * C + c) * V);
+        for (; k < end; k++, panel += C * V) /* only of one row */
+            UNROLL for (int c = 0; c < C; c++)
+                part[0][0][c] += x[k] * load(panel + c * V);
         UNROLL for (int j = 0; j < chains; j++)
-            UNROLL for (int r = 0; r < R; r++)
-                UNROLL for (int c = 0; c < C; c++)
-                    sum[r * C + c] += part[j][r][c];
+            UNROLL for (int i = 0; i < R * C; i++)
+                sum[i] += part[j][i / C][i % C];
     }
 }
 
-#define TILE(R, C, chains, across) \
-    case R: if (R <= ROWS_OF(C)) product(R, C, chains, across, x, stride, K, panel, sum); return;
+#define TILE(R, C) case R: if (R <= ROWS_OF(C)) product(R, C, 1, x, stride, K, panel, sum); return;
+#define TILES(C)                                                                                                       \
+    switch (alone ? 0 : R) {                                                                                           \
+        case 0: product(1, C, 4, x, stride, K, panel, sum); return;                                                    \
+        TILE(1, C) TILE(2, C) TILE(3, C) TILE(4, C) TILE(5, C) TILE(6, C) TILE(7, C) TILE(8, C)                        \
+    }
 
-/* By a panel of gates. How rows fall into tiles should not show in the last bits: chains only for one row alone. */
+static void times_wide(int R, int alone, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
+{
+    TILES(WIDE)
+}
+
 static void times_gates(int R, int alone, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
 {
-    switch (alone ? 0 : R) {
-        case 0: product(1, COLUMNS, 4, 0, x, stride, K, panel, sum); return;
-        TILE(1, COLUMNS, 1, 0) TILE(2, COLUMNS, 1, 0) TILE(3, COLUMNS, 1, 0) TILE(4, COLUMNS, 1, 0)
-        TILE(5, COLUMNS, 1, 0) TILE(6, COLUMNS, 1, 0) TILE(7, COLUMNS, 1, 0) TILE(8, COLUMNS, 1, 0)
-    }
-}
-
-/* By WIDE vectors. */
-static void times_wide(int R, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
-{
-    switch (R) {
-        TILE(1, WIDE, 4, 0) TILE(2, WIDE, 2, 0) TILE(3, WIDE, 2, 0) TILE(4, WIDE, 1, 0)
-        TILE(5, WIDE, 1, 0) TILE(6, WIDE, 1, 0) TILE(7, WIDE, 1, 0) TILE(8, WIDE, 1, 0)
-    }
-}
-
-static void times_wide_across(int R, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
-{
-    switch (R) {
-        TILE(1, WIDE, 1, 1) TILE(2, WIDE, 1, 1) TILE(3, WIDE, 1, 1) TILE(4, WIDE, 1, 1)
-        TILE(5, WIDE, 1, 1) TILE(6, WIDE, 1, 1) TILE(7, WIDE, 1, 1) TILE(8, WIDE, 1, 1)
-    }
+#if COLUMNS == WIDE
+    times_wide(R, alone, x, stride, K, panel, sum);
+#else
+    TILES(COLUMNS)
+#endif
 }
 
 /* What one thread does of some rows times all panels: a range of panels, and every groups-th of the tiles of rows. */
@@ -423,11 +410,26 @@ struct multiplication { /* y [N, outputs] = x W + bias; every field has eight by
     int64_t stride, across; /* of x [N, terms], or across [terms, N] */
     const real *W;
     int64_t W_stride, W_across; /* of W [terms, outputs], or across [outputs, terms] */
-    real *panels;
     const real *bias; /* [outputs], or NULL */
     real *y;
     int64_t y_stride;
+    real *panels, *blocks; /* room for W, and for BLOCK * TERMS numbers of x for each thread */
 };
+#define BLOCK 96 /* rows that stay in the cache while the panels pass by */
+
+/* x [BLOCK, TERMS] = the transpose of n terms of so many rows that lie across. */
+static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real *x)
+{
+    for (int64_t k = 0; k < n; k += V)
+        for (int64_t r = 0; r < rows; r += V) {
+            vec square[V];
+            for (int i = 0; i < V; i++)
+                square[i] = k + i < n ? load_part(from + (k + i) * stride + r, rows - r) : splat(0);
+            transpose(square);
+            for (int i = 0; i < V; i++)
+                store(x + (r + i) * TERMS + k, square[i]);
+        }
+}
 
 static void multiply_part(const void *call, struct team *team, int64_t me, int64_t size)
 {
@@ -436,26 +438,26 @@ static void multiply_part(const void *call, struct team *team, int64_t me, int64
     for (int64_t p = w.count * me / size; p < w.count * (me + 1) / size; p++)
         a->W_across ? pack_rows(&w, 1, WIDE, p) : pack_columns(&w, p);
     meet(team, size);
-    const int64_t block = 16; /* tiles of rows that stay in the cache while the panels pass by */
-    struct share all = share_of(&w, 1, a->N, ROWS_OF(WIDE), me, size);
+    struct share s = share_of(&w, !a->across && w.count >= size, 1, 1, me, size);
+    int64_t blocks = (a->N + BLOCK - 1) / BLOCK, groups = s.groups, mine = s.tile;
+    blocks = (blocks + groups - 1) / groups * groups;
     for (int64_t k = 0; k == 0 || k < a->terms; k += TERMS)
-        for (int64_t first = all.tile; first < all.tiles; first += block * all.groups) {
-            struct share s = all;
-            s.tile = first;
-            EACH_TILE(s, 0, i < first + block * s.groups ? s.rows : 0) {
+        for (int64_t b = mine; b < blocks; b += groups) {
+            int64_t first = a->N * b / blocks, rows = a->N * (b + 1) / blocks - first, n = MIN(TERMS, a->terms - k);
+            const real *x = a->across ? a->blocks + me * BLOCK * TERMS : a->x + first * a->stride + k;
+            int64_t stride = a->across ? TERMS : a->stride;
+            if (a->across)
+                turn(a->x + k * a->stride + first, a->stride, n, rows, (real *)x);
+            s.rows = rows, s.tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE), s.tile = 0, s.groups = 1;
+            EACH_TILE(s, b % 2, rows) {
                 vec sum[8 * WIDE];
-                const real *x = a->x + (a->across ? k * a->stride + row : row * a->stride + k);
-                const real *panel = w.panels + p * w.size + k * WIDE * V;
-                (a->across ? times_wide_across : times_wide)(end - row, x, a->stride, MIN(TERMS, a->terms - k), panel, sum);
-                for (int r = 0; r < end - row; r++)
-                    for (int c = 0; c < WIDE; c++) {
-                        int64_t unit = (p * WIDE + c) * V, n = a->outputs - unit;
-                        if (n <= 0)
-                            break;
-                        real *y = a->y + (row + r) * a->y_stride + unit;
-                        vec before = k > 0 ? load_part(y, n) : a->bias ? load_part(a->bias + unit, n) : splat(0);
-                        store_part(y, before + sum[r * WIDE + c], n);
-                    }
+                times_wide(end - row, 0, x + row * stride, stride, n, w.panels + p * w.size + k * WIDE * V, sum);
+                for (int i = 0; i < (end - row) * WIDE; i++) {
+                    int64_t unit = (p * WIDE + i % WIDE) * V, left = a->outputs - unit;
+                    real *y = a->y + (first + row + i / WIDE) * a->y_stride + unit;
+                    if (left > 0)
+                        store_part(y, sum[i] + (k > 0 ? load_part(y, left) : a->bias ? load_part(a->bias + unit, left) : splat(0)), left);
+                }
             }
         }
 }
@@ -536,7 +538,7 @@ INLINE real *after(const struct scan *a, const struct moment *t, int s, int64_t 
 }
 
 /* The equations for a row and a vector of units. */
-static void take(const struct scan *a, const struct moment *t, int64_t row, int64_t unit, const vec *sum)
+APART void take(const struct scan *a, const struct moment *t, int64_t row, int64_t unit, const vec *sum)
 {
     int64_t H = a->H, n = H - unit;
     real *at = t->pre + row * PRE * H + unit;
@@ -558,7 +560,7 @@ static void take(const struct scan *a, const struct moment *t, int64_t row, int6
     store_part((a->W_hr ? a->unprojected : t->output) + row * H + unit, next[0], n);
 }
 
-static void forward_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
+APART void forward_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * COLUMNS];
     times_gates(R, a->B == 1, t->prev[0] + row * w->terms, w->terms, w->terms, w->panels + p * w->size, sum);
@@ -567,10 +569,10 @@ static void forward_tile(const struct scan *a, const struct weights *w, const st
             take(a, t, row + r, (p * UNITS + u) * V, sum + (r * UNITS + u) * GATES);
 }
 
-static void project_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
+APART void project_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->unprojected + row * a->H, a->H, a->H, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->unprojected + row * a->H, a->H, a->H, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit;
@@ -638,7 +640,7 @@ void forward(const struct scan *a) { together(a, forward_part); }
 /* ------------------------------------------------------------------------------------------------ backward */
 
 /* dh is complete: the lines of the adjoint, for a row of the step that made h and a vector of units. */
-static void pull(const struct scan *a, int64_t offset, int64_t row, int64_t unit, vec dh)
+APART void pull(const struct scan *a, int64_t offset, int64_t row, int64_t unit, vec dh)
 {
     int64_t H = a->H, n = H - unit, at = (offset + row) * H + unit, at_pre = (offset + row) * PRE * H + unit;
     vec pre[PRE], prev[STATES], arriving[STATES], d_pre[PRE], d_prev[STATES], emitted;
@@ -660,12 +662,12 @@ static void pull(const struct scan *a, int64_t offset, int64_t row, int64_t unit
 
 /* dh = what comes from the step after, through W_hh and directly, + the gradient from outside: for rows that have a step
    after, `later` is where its rows begin; for rows that move, which the others do only at the initial state. */
-static void backward_tile(const struct scan *a, const struct weights *w, int64_t offset, int has_later, int64_t later,
+APART void backward_tile(const struct scan *a, const struct weights *w, int64_t offset, int has_later, int64_t later,
                           int moves, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
     const real *d_hidden = a->d_pre + (later + row) * PRE * a->H + SPLIT * a->H;
-    times_wide(R, d_hidden, PRE * a->H, has_later ? w->terms : 0, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, d_hidden, PRE * a->H, has_later ? w->terms : 0, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit, at = (offset + row + r) * a->R + unit;
@@ -684,10 +686,10 @@ static void backward_tile(const struct scan *a, const struct weights *w, int64_t
         }
 }
 
-static void unproject_tile(const struct scan *a, const struct weights *w, int64_t offset, int64_t p, int64_t row, int R)
+APART void unproject_tile(const struct scan *a, const struct weights *w, int64_t offset, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->d_emitted + (offset + row) * a->R, a->R, a->R, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->d_emitted + (offset + row) * a->R, a->R, a->R, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE && (p * WIDE + c) * V < a->H; c++)
             pull(a, offset, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);

@@ -1,0 +1,302 @@
+"""The native scan beside the torch engine's: every layout, every division of work, and numbers that are none."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from running import assert_as_accurate
+from table import BY_NAME, ROWS
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import scratchrnn as sr
+from scratchrnn.engine import backward, forward
+from scratchrnn.engine.columns import Columns, Operands
+from scratchrnn.engine.forward import Run, Setting
+from scratchrnn.engine.native import run as native
+
+each_row = pytest.mark.parametrize("row", ROWS, ids=str)
+DIVISIONS = {
+    "one thread": (native.ONE_THREAD, 1),
+    "rows alone, 2": (native.ROWS_ALONE, 2),
+    "rows alone, 3": (native.ROWS_ALONE, 3),
+    "panels, 2": (native.PANELS, 2),
+    "panels, 3": (native.PANELS, 3),
+    "more threads than panels": (native.PANELS, 11),
+}
+SHAPES = [(4, 3, 5, 7), (1, 1, 3, 5), (3, 1, 4, 40), (5, 9, 3, 33), (3, 0, 2, 4), (3, 13, 4, 70)]  # T, B, I, H
+
+
+def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, bias=True, R=None):  # noqa: E741
+    """A setting and random operands, of weights that neither saturate the gates nor leave them where they are."""
+    cell, columns = row.cell, Columns.of(row.cell)
+    rows, R = len(cell.gates) * H, R or H
+    sizes = [B] * T if not packed else [B, *sorted(torch.randint(1, B + 1, (T - 1,)).tolist(), reverse=True)]
+    x = torch.randn(sum(sizes), I, dtype=dtype) if packed else torch.randn(T, B, I, dtype=dtype)
+    shapes = [(len(columns.places) * H,) if bias else None, (rows, I), (rows, R), (R, H) if R != H else None]
+    weights = [None if s is None else 0.3 * torch.randn(s, dtype=dtype) for s in shapes]
+    state = tuple(torch.randn(B, H if s else R, dtype=dtype) for s in range(len(cell.states)))
+    return Setting(cell, columns, sizes, reverse), Operands(x, *weights, state)
+
+
+def upstream_of(run):
+    return Run(torch.randn_like(run.output), tuple(torch.randn_like(s) for s in run.state))
+
+
+def all_of(operands):
+    return Operands.of([t is not None for t in operands.flat()])
+
+
+def present(tensors):
+    return [t for t in tensors if t is not None]
+
+
+def by_autograd(setting, operands, upstream):
+    """The gradients by the torch engine, walked: no adjoint is asked."""
+    leaves = [None if t is None else t.clone().requires_grad_() for t in operands.flat()]
+    found = forward.steps(setting, Operands.of(leaves), functional=True)
+    return torch.autograd.grad([found.output, *found.state], present(leaves), [upstream.output, *upstream.state])
+
+
+def assert_same(setting, operands, **how):
+    """Outputs, last states, what is kept and gradients, as the torch engine has them."""
+    expected = forward.steps(setting, operands, keep=True)
+    found, alone = native.steps(setting, operands, keep=True, **how), native.steps(setting, operands, **how)
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close([found.output, *found.state], [expected.output, *expected.state], **close)
+    torch.testing.assert_close([alone.output, *alone.state], [expected.output, *expected.state], **close)
+    torch.testing.assert_close(found.kept.flat(), expected.kept.flat(), **close)
+    assert alone.kept is None
+    upstream = upstream_of(expected)
+    gradients = native.gradients(setting, operands, found.kept, all_of(operands), upstream, **how)
+    torch.testing.assert_close(present(gradients.flat()), list(by_autograd(setting, operands, upstream)), **close)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@each_row
+def test_every_layout_agrees_with_the_torch_engine(row, shape):
+    for reverse, packed, bias in ((False, False, True), (True, False, False), (False, True, True), (True, True, True)):
+        if not (packed and shape[1] == 0):
+            assert_same(*scan_of(row, *shape, reverse=reverse, packed=packed, bias=bias))
+
+
+@pytest.mark.parametrize("how", DIVISIONS.values(), ids=DIVISIONS)
+@each_row
+def test_every_division_of_work_gives_the_same(row, how):
+    for packed, reverse in ((False, False), (True, False), (True, True)):
+        scan = scan_of(row, 5, 9, 4, 70, packed=packed, reverse=reverse)
+        assert_same(*scan, division=how[0], threads=how[1])
+
+
+@pytest.mark.parametrize("how", DIVISIONS.values(), ids=DIVISIONS)
+@pytest.mark.parametrize("R", [3, 66])
+@pytest.mark.parametrize("row", [row for row in ROWS if row.projects], ids=str)
+def test_a_projection_in_every_division(row, how, R):
+    for packed, reverse in ((False, False), (True, False), (True, True)):
+        assert_same(*scan_of(row, 4, 7, 3, 19, R=R, packed=packed, reverse=reverse), division=how[0], threads=how[1])
+
+
+@pytest.mark.parametrize("shape", [(50, 1, 20, 20), (30, 8, 128, 128), (10, 16, 40, 600)], ids=str)
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_float32_is_as_accurate_as_torch_nn(name, shape):
+    row, (T, B, I, H) = BY_NAME[name], shape  # noqa: E741
+    theirs = row.twin(I, H)
+    exact = row.twin(I, H).double()
+    ours = row.layer(I, H)
+    ours.load_state_dict(theirs.state_dict())
+    exact.load_state_dict(theirs.state_dict())
+    x = torch.randn(T, B, I)
+    upstream = torch.randn(T, B, H)
+    results = []
+    for module in (ours, theirs, exact):
+        dtype = next(module.parameters()).dtype
+        leaf = x.to(dtype).requires_grad_()
+        output, _ = module(leaf)
+        results.append([output, *torch.autograd.grad(output, [leaf, *module.parameters()], upstream.to(dtype))])
+    assert_as_accurate(*results)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_forward_bits_do_not_depend_on_the_threads_and_no_bits_on_the_run(dtype):
+    for shape in ((6, 7, 9, 70), (6, 1, 9, 70), (3, 40, 300, 150)):
+        setting, operands = scan_of(BY_NAME["GRU"], *shape, dtype=dtype)
+        runs = [native.steps(setting, operands, keep=True, division=d, threads=n) for d, n in DIVISIONS.values()]
+        for each in runs[1:]:
+            assert torch.equal(each.output, runs[0].output)
+            assert all(map(torch.equal, each.kept.flat(), runs[0].kept.flat()))
+        upstream, needed = upstream_of(runs[0]), all_of(operands)
+        twice = [
+            native.gradients(setting, operands, runs[0].kept, needed, upstream, native.PANELS, 2) for _ in range(2)
+        ]
+        assert all(map(torch.equal, present(twice[0].flat()), present(twice[1].flat())))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1e4, -1e4, 1e38])
+@pytest.mark.parametrize("name", ["RNN", "RNN_relu", "LSTM", "GRU"])
+def test_saturated_infinite_and_undefined_numbers_are_the_torch_engines(name, value, dtype):
+    setting, operands = scan_of(BY_NAME[name], 3, 2, 4, 18, dtype=dtype)
+    operands.x[1, 0, 2] = value
+    expected, found = forward.steps(setting, operands, keep=True), native.steps(setting, operands, keep=True)
+    same = {"equal_nan": True, "rtol": 1e-4, "atol": 1e-5}
+    torch.testing.assert_close([found.output, *found.state], [expected.output, *expected.state], **same)
+    upstream = upstream_of(expected)
+    gradients = native.gradients(setting, operands, expected.kept, all_of(operands), upstream)
+    theirs = backward.gradients(setting, operands, expected.kept, all_of(operands), upstream)
+    for ours, torchs in zip(present(gradients.state), theirs.state, strict=True):
+        torch.testing.assert_close(ours.isnan(), torchs.isnan())
+
+
+def test_strided_inputs_are_what_they_show():
+    setting, operands = scan_of(BY_NAME["LSTM"], 4, 3, 5, 18)
+    x = torch.randn(3, 5, 4, dtype=torch.float64).permute(2, 0, 1)
+    W_hh = operands.W_hh.T.contiguous().T
+    state = tuple(torch.randn(1, 18, dtype=torch.float64).expand(3, 18) for _ in range(2))
+    assert_same(setting, operands._replace(x=x, W_hh=W_hh, state=state))
+    strided = torch.randn(72, 10, dtype=torch.float64)[:, ::2]
+    assert_same(setting, operands._replace(W_ih=strided))
+
+
+def test_a_long_scan_is_called_in_pieces(monkeypatch):
+    monkeypatch.setattr(native, "_PIECE", 1.0)  # a step each
+    for packed, reverse in ((False, False), (True, False), (True, True)):
+        for division, threads in ((native.ONE_THREAD, 1), (native.PANELS, 2)):
+            scan = scan_of(BY_NAME["GRU"], 5, 4, 3, 20, packed=packed, reverse=reverse)
+            assert_same(*scan, division=division, threads=threads)
+
+
+def test_the_output_may_be_changed_in_place_and_the_graph_kept():
+    layer = sr.LSTM(3, 20)
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    output, _ = layer(x)
+    loss = output.square().sum()
+    expected = torch.autograd.grad(loss, [x, *layer.parameters()], retain_graph=True)
+    again = torch.autograd.grad(loss, [x, *layer.parameters()])
+    assert all(map(torch.equal, expected, again))
+    upstream = 2 * output.detach()
+    output, _ = layer(x)
+    found = torch.autograd.grad(output.add_(1), [x, *layer.parameters()], upstream)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_cell_without_an_adjoint_trains_by_the_derived_one():
+    layer = sr.RecurrentLayer(BY_NAME["MGU_walked"].cell, 3, 20, dtype=torch.float64)
+    x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: layer(x)[0], x)
+    assert "BPTT" in layer(x)[0].grad_fn.name()
+
+
+# ---------------------------------------------------------------------------------------------- what is not taken
+
+
+class Subclass(torch.Tensor):
+    pass
+
+
+class Watching(TorchDispatchMode):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+def refusals():
+    plain = torch.randn(2, 3)
+    yield "bfloat16", [plain.bfloat16()]
+    yield "tensors of two dtypes", [plain, plain.double()]
+    yield "Subclass is no plain tensor", [plain, plain.as_subclass(Subclass)]
+    yield "torch.sparse_coo", [plain, plain.to_sparse()]
+    yield "meta", [plain, plain.to("meta")]
+    yield "sign is kept apart", [torch.randn(2, dtype=torch.complex64).conj().imag]
+
+
+@pytest.mark.parametrize(("text", "tensors"), [*refusals()])
+def test_other_tensors_go_to_the_torch_engine(text, tensors):
+    assert text in (native.refused_tensors(tensors) or "")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of forward-mode AD
+def test_whoever_has_to_see_every_operation_sees_it():
+    plain = torch.randn(2, 3)
+    assert native.refused_tensors([plain]) is None
+    with Watching():
+        assert "mode" in (native.refused_tensors([plain]) or "")
+    seen = []
+    torch.func.vmap(lambda t: seen.append(native.refused_tensors([t])) or t)(plain)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(plain, plain)
+        seen.append(native.refused_tensors([dual]))
+    assert all(seen)
+    assert len(seen) == 2
+
+
+def test_an_adjoint_that_departs_on_purpose_is_not_replaced_by_the_derived_one():
+    lstm = BY_NAME["LSTM"].cell
+    own = sr.Cell("OWN", lstm.gates, lstm.update, lstm.adjoint, check=False)
+    assert "adjoint" in (native.refused_cell(own) or "")
+
+
+# ---------------------------------------------------------------------------------------------- threads
+
+TRAINING = """
+import torch, time
+from torch import nn
+import scratchrnn as sr
+layer, x = sr.LSTM(64, 128), torch.randn(50, 8, 64)
+def step():
+    output, _ = layer(x)
+    output.sum().backward()
+    return output
+"""
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", TRAINING + code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+        check=True,
+    ).stdout
+
+
+@pytest.mark.parametrize("environment", [{"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}], ids=str)
+def test_a_team_smaller_than_was_asked_for_does_all_the_work(environment):
+    code = """
+torch.set_num_threads(2)
+torch.manual_seed(0)
+layer.reset_parameters()
+x.normal_()
+step()
+print(float(layer.weight_hh_l0.grad.sum()))
+"""
+    assert float(python(code, **environment)) == pytest.approx(float(python(code)), abs=1e-3)
+
+
+def test_more_threads_than_processors_neither_hang_nor_crawl():
+    code = """
+def median(threads):
+    torch.set_num_threads(threads)
+    times = []
+    for _ in range(15):
+        start = time.perf_counter(); step(); times.append(time.perf_counter() - start)
+    return sorted(times)[7]
+few, many = median(1), median(8)
+print(many / few)
+"""
+    assert float(python(code)) < 20
+
+
+def test_a_forked_child_trains_by_the_calling_thread():
+    code = """
+import os
+torch.set_num_threads(2)
+step()
+child = os.fork()
+if child == 0:
+    torch.set_num_threads(1)
+    step()
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert python(code).strip() == "7"
