@@ -24,7 +24,8 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
 
 FUNCTIONS = """
 vec where(ints yes, vec a, vec b) { return (vec)((yes & (ints)a) | (~yes & (ints)b)); }
-vec clamp(vec x, vec min, vec max) { x = where(x < min, min, x); return where(x > max, max, x); }
+vec clamp(vec x, vec min, vec max) { x = where((x < min) | (min != min), min, x); \
+return where((x > max) | (max != max), max, x); }
 vec power_of_two(ints n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
 vec without_ln2(vec x, ints *n) { vec k = x * ONE_OVER_LN2 + ROUNDING; *n = (ints)k - (ints)splat(ROUNDING); \
 k -= ROUNDING; return x - k * LN2_HIGH - k * LN2_LOW; }
@@ -55,13 +56,13 @@ vec maximum(vec a, vec b) { return where((a > b) | (a != a), a, b); }
 vec minimum(vec a, vec b) { return where((a < b) | (a != a), a, b); }
 vec leaky_relu(vec x, vec negative_slope) { return where(x > 0, x, x * negative_slope); }
 vec elu(vec x, vec alpha) { return where(x > 0, x, alpha * expm1(x)); }
-vec silu(vec x) { return x * sigmoid(x); }
+vec silu(vec x) { return x / (1 + exp(-x)); }
 vec hardtanh(vec x, vec min_val, vec max_val) { return clamp(x, min_val, max_val); }
 vec hardsigmoid(vec x) { return clamp(x + 3, splat(0), splat(6)) / 6; }
 vec softplus(vec x, vec beta, vec threshold) { vec y = beta * x; return where(y > threshold, x, log1p(exp(y)) / beta); }
 vec logsigmoid(vec x) { return where(x > 0, splat(0), x) - log1p(exp(-abs(x))); }
 vec square(vec x) { return x * x; }
-vec lerp(vec a, vec b, vec weight) { return a + weight * (b - a); }
+vec lerp(vec a, vec b, vec weight) { return where(abs(weight) < (real)0.5, a + weight * (b - a), b - (b - a) * (1 - weight)); }
 vec addcmul(vec a, vec b, vec c, vec value) { return a + value * b * c; }
 vec pow_whole(vec x, int n) { vec y = splat(1); for (int i = 0; i < n; i++) y *= x; return y; }
 vec pow_positive(vec x, vec n) { return exp(n * log(x)); }
