@@ -403,8 +403,7 @@ static struct share share_of(const struct weights *w, int by_panels, int64_t row
 
 /* ------------------------------------------------------------------------------------------------ large products */
 
-struct multiplication { /* y [N, outputs] = x W + bias; every field has eight bytes, as Python fills them */
-    struct crew crew;
+struct large { /* y [N, outputs] = x W + bias; every field has eight bytes, as Python fills them */
     int64_t N, outputs, terms;
     const real *x;
     int64_t stride, across; /* of x [N, terms], or across [terms, N] */
@@ -431,9 +430,8 @@ static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real
         }
 }
 
-static void multiply_part(const void *call, struct team *team, int64_t me, int64_t size)
+static void multiply_large(const struct large *a, struct team *team, int64_t me, int64_t size)
 {
-    const struct multiplication *a = call;
     struct weights w = {a->W, a->W_stride, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE)};
     for (int64_t p = w.count * me / size; p < w.count * (me + 1) / size; p++)
         a->W_across ? pack_rows(&w, 1, WIDE, p) : pack_columns(&w, p);
@@ -462,12 +460,20 @@ static void multiply_part(const void *call, struct team *team, int64_t me, int64
         }
 }
 
+struct multiplication { struct crew crew; struct large large; };
+
+static void multiply_part(const void *call, struct team *team, int64_t me, int64_t size)
+{
+    multiply_large(&((const struct multiplication *)call)->large, team, me, size);
+}
+
 void multiply(const struct multiplication *a) { together(a, multiply_part); }
 
 /* ------------------------------------------------------------------------------------------------ one scan */
 
 struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
+    struct large input; /* of a scan forward, whose y is `pre` and whose bias has PRE * H */
     int64_t division;
     int64_t T, from, to, first_row; /* steps in all; those of this call, counted as they are taken; where the first is */
     int64_t reverse, B, H, R;
@@ -544,7 +550,10 @@ APART void take(const struct scan *a, const struct moment *t, int64_t row, int64
     real *at = t->pre + row * PRE * H + unit;
     vec pre[PRE], prev[STATES], next[STATES];
     UNROLL for (int p = 0; p < PRE; p++) {
-        pre[p] = load_part(at + p * H, n);
+        if (p < GATES)
+            pre[p] = load_part(at + p * H, n);
+        else /* the hidden half of a split gate has no input product */
+            pre[p] = a->input.bias ? load_part(a->input.bias + p * H + unit, n) : splat(0);
         if (p >= SPLIT) {
             pre[p] += sum[p - SPLIT];
             if (a->keep)
@@ -608,6 +617,7 @@ static void forward_part(const void *call, struct team *team, int64_t me, int64_
     int64_t most = a->W_hr ? MIN(ROWS_OF(COLUMNS), ROWS_OF(WIDE)) : ROWS_OF(COLUMNS);
     int64_t each_step = a->division == PANELS ? size : 1; /* so many meet */
     if (a->from == 0) {
+        multiply_large(&a->input, team, me, size);
         pack(a, 0, me, size);
         if (me == 0)
             begin(a);
