@@ -1,10 +1,13 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 from speller import LETTERS, Speller, vocabulary
+
+from scratchrnn import native
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 _common["phases"] = [phase for phase in Phase if phase != Phase.explain]  # explaining takes longer than finding
@@ -25,6 +28,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _seed() -> None:
     """Every test starts from the same random numbers."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module", params=["native", "torch"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The tests of numbers run once by each engine."""
+    if request.param == "native" and not native.is_available():
+        pytest.skip("the native engine needs a C compiler")
+    before = native.enable(request.param == "native")
+    yield request.param
+    native.enable(before)
 
 
 @pytest.fixture

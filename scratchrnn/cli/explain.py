@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ..cells.cell import Cell
 from ..cells.twins import TWINS
+from ..engine.native.emit import with_cell
 from ..equations.adjoint import python
+from ..equations.equations import Equations
 from ..equations.explain import SHOWN, Entry, Equation, Section, Table, explain
 from ..equations.worked_example import agrees, walk
 from ..parity.subjects import imported
@@ -37,6 +39,7 @@ def add_parser(commands: Any) -> None:
     form = command.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="print Markdown")
     form.add_argument("--adjoint", action="store_true", help="print the derived adjoint alone, as Python to paste")
+    form.add_argument("--c", action="store_true", help="print the C that the native engine compiles of it")
     form.add_argument("--latex", action="store_true", help="print LaTeX, to be included where amsmath is loaded")
 
 
@@ -46,10 +49,12 @@ def run(options: argparse.Namespace, console: Any) -> int:
         if getattr(options, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} should be at least 1, got {getattr(options, name)}")
     cell, I, H = named_cell(options.cell), options.input_size, options.hidden_size  # noqa: E741
-    if options.adjoint:
+    if options.adjoint or options.c:
         if options.numbers:
-            raise ValueError("--numbers does not go with --adjoint, which is Python")
-        console.print(python(cell), soft_wrap=True)
+            form = "--adjoint, which is Python" if options.adjoint else "--c, which is C"
+            raise ValueError(f"--numbers does not go with {form}")
+        text = python(cell) if options.adjoint else "".join(with_cell(Equations(cell)))
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
         return 0
     found = walk(cell, I, H) if options.numbers else None
     sections = explain(cell, I, H, found)

@@ -37,9 +37,8 @@ class BPTT(torch.autograd.Function):
             if setting.native:  # what is saved may come back as another kind of tensor, and gradients are the caller's
                 given = [t for t in (*saved, d_output, *d_state) if t is not None]
                 setting = setting._replace(native=refused_tensors(given) is None)
-            unfit = setting.cell.adjoint is None and not setting.native
             # create_graph=True, or many upstream gradients at once
-            if torch.is_grad_enabled() or _batched([d_output, *d_state]) or unfit:
+            if torch.is_grad_enabled() or _batched([d_output, *d_state]):
                 return None, *_differentiable_gradients(setting, operands, needed, upstream)
             return None, *gradients(setting, operands, Kept.of(setting, kept), needed, upstream).flat()
 

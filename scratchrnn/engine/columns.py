@@ -75,6 +75,8 @@ class Columns:
 
     @classmethod
     def of(cls, cell: Cell) -> Columns:
+        if not cell.split:
+            return cls(cell.gates, 0, cell.gates, cell.gates, tuple(range(len(cell.gates))))
         unsplit = tuple(g for g in cell.gates if g not in cell.split)
         order = [*(f"{g}_x" for g in cell.split), *unsplit, *(f"{g}_h" for g in cell.split)]
         places = tuple(order.index(p) for p in cell.pre_activations)
@@ -104,9 +106,10 @@ class Columns:
         """The tensors of a scan: the weights' blocks in the columns' order, and the two biases in one row."""
         bias = None
         if weights.bias_ih is not None and weights.bias_hh is not None:
-            apart = weights.bias_ih.shape[0] // len(self.gates) * self.split
             bias_ih, bias_hh = self._rows(weights.bias_ih, self.filled), self._rows(weights.bias_hh, self.added)
-            bias = nn.functional.pad(bias_ih, (0, apart)) + nn.functional.pad(bias_hh, (apart, 0))
+            if apart := bias_ih.shape[0] // len(self.gates) * self.split:
+                bias_ih, bias_hh = nn.functional.pad(bias_ih, (0, apart)), nn.functional.pad(bias_hh, (apart, 0))
+            bias = bias_ih + bias_hh
         W_ih, W_hh = self._rows(weights.ih, self.filled), self._rows(weights.hh, self.added)
         return Operands(x, bias, W_ih, W_hh, weights.hr, state)
 

@@ -16,13 +16,11 @@ import torch
 from torch import Tensor
 
 from ..cells.cell import Cell, State, step
-from . import gemm
 from .columns import Columns, Operands
-from .kernels import step_of
 
 
 class Setting(NamedTuple):
-    """What stays the same for all steps: the cell, the rows of each step, the steps' order, what is kept, the engine."""
+    """What stays the same for all steps: the cell, the rows of each, their order, what is kept, the engine."""
 
     cell: Cell
     columns: Columns
@@ -91,8 +89,8 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
     """
     sizes, W_hr, state = setting.sizes, operands.W_hr, operands.state
     pre = _input_product(setting.columns, operands, functional)
-    pre_activations = (_followed if functional else _in_place)(setting, pre, operands.W_hh, len(state[0]))
-    take = (_as_written if functional else step_of)(setting.cell)
+    pre_activations = (_followed if functional else _in_place)(setting, pre, operands.W_hh)
+    take = _as_written(setting.cell) if functional else partial(step, setting.cell)
 
     state = tuple(s.contiguous() for s in state)
     waiting = tuple(s[s.shape[0] :] for s in state)
@@ -119,26 +117,22 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
 PreActivations = Callable[[int, Tensor], Sequence[Tensor]]  # of a step, by its number and the h before it
 
 
-def _in_place(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> PreActivations:
+def _in_place(setting: Setting, pre: Tensor, W_hh: Tensor) -> PreActivations:
     """W_hh h is added to the input's part where that stands."""
     sizes, columns = setting.sizes, setting.columns
     summed = columns.hidden_side(pre).split(sizes)
     W_hh_T = W_hh.T
-    product = gemm.multiplier(W_hh, batch, len(sizes))
     # Views of every gate at every step, made at once: a call each, not a call each step.
     views = list(zip(*(block.split(sizes) for block in columns.pre_activations(pre)), strict=True))
 
     def pre_activations(t: int, h: Tensor) -> Sequence[Tensor]:
-        if product is None:
-            summed[t].addmm_(h, W_hh_T)
-        else:
-            summed[t].add_(product(h))
+        summed[t].addmm_(h, W_hh_T)
         return views[t]
 
     return pre_activations
 
 
-def _followed(setting: Setting, pre: Tensor, W_hh: Tensor, batch: int) -> PreActivations:
+def _followed(setting: Setting, pre: Tensor, W_hh: Tensor) -> PreActivations:
     """The same in operations that autograd and torch.func can follow."""
     gates, columns = len(setting.cell.gates), setting.columns
     summed = columns.hidden_side(pre).split(setting.sizes)

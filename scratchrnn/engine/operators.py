@@ -15,7 +15,7 @@ from ..cells.cell import Cell
 from ..cells.registry import find_cell
 from .columns import Columns, Operands
 from .forward import Kept, Run, Setting, step_sizes
-from .native.run import refusal
+from .native.run import runs
 from .segments import gradients, steps
 
 _HOW = "str cell, Tensor? batch_sizes, bool reverse, int? checkpoint_every"
@@ -40,8 +40,8 @@ def _setting(
     tensors: Sequence[Tensor | None], key: str, batch_sizes: Tensor | None, reverse: bool, checkpoint_every: int | None
 ) -> Setting:
     cell, given = find_cell(key), [t for t in tensors if t is not None]
-    native = refusal(cell, given) is None
-    return Setting(cell, Columns.of(cell), step_sizes(given[0], batch_sizes), reverse, checkpoint_every, native)
+    sizes = step_sizes(given[0], batch_sizes)
+    return Setting(cell, Columns.of(cell), sizes, reverse, checkpoint_every, runs(cell, given))
 
 
 @torch.library.custom_op("scratchrnn::scan", mutates_args=(), schema=f"({_OPERANDS}, bool keep) -> Tensor[]")

@@ -57,11 +57,11 @@ def scan(
     walks, captured = differentiable and _walked(cell), _captured()
     if checkpoint_every is not None and walks:
         raise ValueError(f"checkpoint_every needs a cell with an adjoint to train: {why_walked(cell)}")
-    by_adjoint = not walks and not _seen_by_torch(tensors, captured)
+    native = not captured and runs(cell, tensors)
+    by_adjoint = native or (not walks and not _seen_by_torch(tensors, captured))
     if by_adjoint and captured:
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
         return run.output, run.state
-    native = not captured and runs(cell, tensors, None if by_adjoint else "autograd or a transform of torch follows it")
     setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
     if by_adjoint and differentiable:
         output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
@@ -79,9 +79,9 @@ def _seen_by_torch(tensors: list[Tensor], captured: bool) -> bool:
     """Whether something has to see every operation: torch's autograd then walks the loop, not our BPTT."""
     if torch._C._are_functorch_transforms_active() or tensors[0].dtype.is_complex:
         return True
-    return not captured and (
-        not all(map(_is_plain, tensors)) or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
-    )
+    if captured:
+        return False
+    return not all(map(_is_plain, tensors)) or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
 
 
 def _captured() -> bool:

@@ -22,7 +22,8 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     """The gradients of the operands, of a scan that has kept what they need: see `backward.gradients`."""
     if setting.checkpoint_every is not None:
         return _gradients_in_segments(setting, operands, kept, needed, upstream)
-    return (native if setting.native else backward).gradients(setting, operands, kept, needed, upstream)
+    by_steps = native.gradients if setting.native else backward.gradients
+    return by_steps(setting, operands, kept, needed, upstream)
 
 
 def _in_segments(setting: Setting, operands: Operands) -> Run:
@@ -38,7 +39,9 @@ def _in_segments(setting: Setting, operands: Operands) -> Run:
     return Run(output.view(*operands.x.shape[:-1], -1), state, kept)
 
 
-def _gradients_in_segments(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
+def _gradients_in_segments(
+    setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run
+) -> Operands:
     """Of a scan cut into scans, each run again from the state that it began with."""
     x = operands.x.flatten(0, -2)
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)

@@ -135,7 +135,7 @@ class Equations:
             return _Update(error=str(error))
         given = dict(zip(read.source.parameters, map(ast.Name, names.values()), strict=True))
         stopped = read.read(given, tape=True)
-        self.__dict__["_outside"]["update"] = read.outside
+        self._depends_on("update", read)
         results: list[tuple[str, ast.expr]] = []
         if read.returned is not None:
             state = read.returned.elts if isinstance(read.returned, ast.Tuple) else [read.returned]
@@ -151,6 +151,11 @@ class Equations:
         numbers = read.numbers({*names, *names.values(), *cell.gates, *(name for name, _ in results), *reserved})
         lines = read.lines(results, numbers, {*names.values()}, reserved)
         return _Update(tuple(lines), tuple(read.tape), numbers, None if stopped is None else str(stopped))
+
+    def _depends_on(self, which: str, read: Reading) -> None:
+        """What was found outside of a function is looked at whenever the equations are asked for; not of our own."""
+        if not read.source.function.__module__.startswith(Cell.__module__.rpartition(".")[0]):
+            self.__dict__["_outside"][which] = read.outside
 
     @cached_property
     def adjoint(self) -> tuple[Line, ...]:
@@ -177,7 +182,7 @@ class Equations:
         given |= {tape: ast.Tuple(fields), **{f"{tape}.{n}": f for n, f in zip(self.tape, fields, strict=True)}}
         given |= {f"{tape}[{k}]": f for k, f in enumerate(fields)}
         stopped = read.read(given)
-        self.__dict__["_outside"]["adjoint"] = read.outside
+        self._depends_on("adjoint", read)
         if stopped is not None:
             raise stopped
         d_pre, d_prev = [f"d{n}" for n in self.pre_activations], [self.gradient(f"{s}_prev") for s in cell.states]

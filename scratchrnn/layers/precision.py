@@ -19,7 +19,12 @@ class Precision(NamedTuple):
     carried: torch.dtype  # of the further states
 
     def enter(self, x: Tensor) -> Tensor:
-        return x.to(self.operand).to(self.compute)
+        return cast(cast(x, self.operand), self.compute)
+
+
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x.to(dtype)`; where it has that dtype the comparison takes a tenth of the time of the call."""
+    return x if x.dtype is dtype else x.to(dtype)
 
 
 def precision(x: Tensor, added: torch.dtype | None, projected: bool) -> Precision:

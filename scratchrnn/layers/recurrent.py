@@ -19,7 +19,7 @@ from ..equations.adjoint import say_if_walked, why_walked
 from ..equations.departure import departure
 from . import arguments, border
 from .parameters import RecurrentParameters
-from .precision import precision
+from .precision import cast, precision
 
 ScanFunction = Callable[..., tuple[Tensor, State]]
 
@@ -157,12 +157,12 @@ class RecurrentLayer(RecurrentParameters):
                 halves = []
                 for d in range(D):
                     own = weights[k * D + d].map(dtypes.enter)
-                    state = tuple(s[k * D + d].to(dtypes.compute) for s in states)
+                    state = tuple(cast(s[k * D + d], dtypes.compute) for s in states)
                     output, state = self._scan(
                         self.cell, x, layout.batch_sizes, state, own, d == 1, self._checkpoint_every
                     )
-                    halves.append(output.to(dtypes.emitted))
-                    last.append((state[0].to(dtypes.emitted), *(s.to(dtypes.carried) for s in state[1:])))
+                    halves.append(cast(output, dtypes.emitted))
+                    last.append((cast(state[0], dtypes.emitted), *(cast(s, dtypes.carried) for s in state[1:])))
                 x = torch.cat(halves, -1) if D == 2 else halves[0]
                 if k < self.num_layers - 1 and self.dropout > 0 and self.training:
                     x = nn.functional.dropout(x, self.dropout)

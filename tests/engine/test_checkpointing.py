@@ -15,6 +15,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import scratchrnn as sr
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 @pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 @given(T=st.integers(1, 9), every=st.integers(1, 11), data=st.data())

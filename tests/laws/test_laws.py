@@ -17,6 +17,8 @@ from torch.utils._pytree import tree_map
 
 import scratchrnn as sr
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 drawn = st.fixed_dictionaries(
     {name: st.integers(1, top) for name, top in {"T": 6, "B": 4, "I": 3, "H": 4, "num_layers": 3}.items()}
     | {name: st.booleans() for name in ("bidirectional", "bias", "project")}

@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 import scratchrnn as sr
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 STACKED = {"num_layers": 2, "bidirectional": True}
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
 by_hand = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)

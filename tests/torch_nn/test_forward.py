@@ -34,6 +34,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils._pytree import tree_map
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 T, B, I, H, L = 5, 3, 4, 6, 2  # noqa: E741 - input_size
 
 

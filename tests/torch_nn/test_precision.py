@@ -11,6 +11,8 @@ from torch.utils._pytree import tree_leaves
 
 import scratchrnn as sr
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 T, B, IN, H = 12, 4, 6, 8
 twinned = pytest.mark.parametrize("row", TWINNED, ids=str)
 LAYERS = {str(row): (row.layer, row.twin, {}) for row in TWINNED}

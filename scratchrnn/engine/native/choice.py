@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
 
-from ...cells.cell import Cell
-from ...equations.equations import Equations
 from .build import Unavailable
 from .probe import probe
 
@@ -80,18 +78,6 @@ def refused(reason: str | Unavailable) -> None:
             "SCRATCHRNN_NATIVE=0 ends this message)",
             reason,
         )
-
-
-def status(cell: Cell) -> str | None:
-    """Why the native engine does not run this cell; None where it does."""
-    if not enabled():
-        return "it is switched off, by SCRATCHRNN_NATIVE=0, native.enable or native.flags"
-    try:
-        probe()
-        _ = Equations(cell).forward
-    except (Unavailable, ValueError) as error:
-        return str(error)
-    return None
 
 
 def _chosen() -> Choice:

@@ -52,6 +52,8 @@ return where(u < __builtin_inf(), y, u); }
 vec sqrt(vec x) { for (int i = 0; i < V; i++) x[i] = SQRT(x[i]); return x; }
 vec abs(vec x) { return (vec)((ints)x & ~(ints)splat(-0.0)); }
 vec sign(vec x) { return where(x > 0, splat(1), splat(0)) - where(x < 0, splat(1), splat(0)); }
+vec clamp_min(vec x, vec min) { return where((x < min) | (min != min), min, x); }
+vec clamp_max(vec x, vec max) { return where((x > max) | (max != max), max, x); }
 vec maximum(vec a, vec b) { return where((a > b) | (a != a), a, b); }
 vec minimum(vec a, vec b) { return where((a < b) | (a != a), a, b); }
 vec leaky_relu(vec x, vec negative_slope) { return where(x > 0, x, x * negative_slope); }
@@ -72,25 +74,72 @@ vec pow_positive(vec x, vec n) { return exp(n * log(x)); }
 _C = {re.search(r"(\w+)\(", text)[1]: text for text in FUNCTIONS.replace("\\\n", "").splitlines() if text}  # type: ignore[index]
 _PARTS = {"power_of_two", "without_ln2", "expm1_near_0", "pow_whole", "pow_positive"}  # no functions of torch
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
-_KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
-register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm typeof
-real vec ints whole loose pre prev emitted next number arriving d_pre d_prev linux unix""".split()
+_KEYWORDS = [
+    "auto",
+    "break",
+    "case",
+    "char",
+    "const",
+    "continue",
+    "default",
+    "do",
+    "double",
+    "else",
+    "enum",
+    "extern",
+    "float",
+    "for",
+    "goto",
+    "if",
+    "inline",
+    "int",
+    "long",
+    "register",
+    "restrict",
+    "return",
+    "short",
+    "signed",
+    "sizeof",
+    "static",
+    "struct",
+    "switch",
+    "typedef",
+    "union",
+    "unsigned",
+    "void",
+    "volatile",
+    "while",
+    "asm",
+    "typeof",
+    "real",
+    "vec",
+    "ints",
+    "whole",
+    "loose",
+    "pre",
+    "prev",
+    "emitted",
+    "next",
+    "number",
+    "arriving",
+    "d_pre",
+    "d_prev",
+    "linux",
+    "unix",
+]
 
 
-def source(equations: Equations, numbers: Sequence[str] = ()) -> str:
-    """The C of a cell's scan, complete, for float and for double.
-
-    Args:
-        equations: of the cell.
-        numbers: the names in the lines that stand for numbers which each call brings.
+def source(equations: Equations) -> str:
+    """The C of a cell's scan, complete, for float and for double. The numbers of its lines each call brings.
 
     Raises:
         ValueError: a line holds what has no C.
     """
-    once, twice = _scan()
-    twice = twice.replace('#include "cell"\n', cell_part(equations, numbers))
+    once, twice = with_cell(equations)
     defined = re.findall(r"^#define (\w+)", twice, re.M)
-    named = re.findall(r"^(?:static|INLINE|APART|void|struct|const|typedef)\b[^;={(]*?(\w+)(?: \{|\(| __attr|\[)", twice, re.M)
+    named = re.findall(
+        r"^(?:static|INLINE|APART|void|struct|const|typedef)\b[^;={(]*?(\w+)(?: \{|\(| __attr|\[)", twice, re.M
+    )
     undefined = "".join(f"#undef {name}\n" for name in dict.fromkeys((*defined, *named, "real", "REAL_BYTES")))
     return once + "".join(
         f"#define real {real}\n#define REAL_BYTES {size}\n"
@@ -101,6 +150,16 @@ def source(equations: Equations, numbers: Sequence[str] = ()) -> str:
     )
 
 
+def with_cell(equations: Equations) -> tuple[str, str]:
+    """scan.c with the cell's equations in it: what is compiled once, and what is for each dtype.
+
+    Raises:
+        ValueError: as for `source`.
+    """
+    once, twice = _scan()
+    return once, twice.replace('#include "cell"\n', cell_part(equations))
+
+
 @cache
 def _scan() -> tuple[str, str]:
     """scan.c: what is compiled once, and what is for each dtype."""
@@ -109,9 +168,9 @@ def _scan() -> tuple[str, str]:
     return once, mark + twice
 
 
-def cell_part(equations: Equations, numbers: Sequence[str] = ()) -> str:
+def cell_part(equations: Equations) -> str:
     """What stands for the cell in scan.c: its sizes, the functions it uses, `update` and `adjoint`."""
-    cell = equations.cell
+    cell, numbers = equations.cell, [*equations.numbers]
     columns = Columns.of(cell)
     given = {f"pre[{place}]": name for place, name in zip(columns.places, equations.pre_activations, strict=True)}
     given |= {f"prev[{s}]": f"{state}_prev" for s, state in enumerate(cell.states)}
@@ -119,7 +178,7 @@ def cell_part(equations: Equations, numbers: Sequence[str] = ()) -> str:
     states = {f"next[{s}]": state for s, state in enumerate(cell.states)}
     gradients = {f"d_pre[{place}]": f"d{name}" for place, name in zip(columns.places, given.values(), strict=False)}
     gradients |= {f"d_prev[{s}]": equations.gradient(f"{state}_prev") for s, state in enumerate(cell.states)}
-    forward, adjoint = equations.forward, equations.derived
+    forward, adjoint = equations.named, equations.derived
     update = _function(given, forward, states, numbers)
     back = _function(given | arriving, (*forward, *adjoint), gradients | {"*emitted": cell.states[0]}, numbers)
     used = _with_parts(re.findall(r"\w+(?=\()", update + back))

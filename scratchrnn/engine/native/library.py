@@ -7,13 +7,14 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 
 from ...cells.cell import Cell
+from ...equations.adjoint import why_walked
 from ...equations.equations import Equations
-from . import build, emit
+from . import emit
+from .build import Unavailable, load
 
 
 class Functions(NamedTuple):
@@ -26,38 +27,37 @@ class Functions(NamedTuple):
     units: int  # vectors of units in a panel of gates
     columns: int  # vectors in it
     wide: int  # vectors in a panel without gates
+    numbers: bool  # whether the lines have some from outside
 
 
-_compiled: WeakKeyDictionary[Any, dict[Any, dict[torch.dtype, Functions] | str]] = WeakKeyDictionary()
+Dtypes = dict[torch.dtype, Functions]
 
 
-def compiled(cell: Cell) -> dict[torch.dtype, Functions] | str:
-    """A cell's functions by dtype, or why there are none. They go by the cell's function: cells may share it."""
-    of_update = _compiled.get(cell.update)
-    if of_update is None:
-        of_update = _compiled[cell.update] = {}
-    key = cell.gates, cell.split, cell.check
-    if key not in of_update:
-        of_update[key] = _compile(cell)
-    return of_update[key]
-
-
-def _compile(cell: Cell) -> dict[torch.dtype, Functions] | str:
+def compiled(cell: Cell) -> Dtypes | str | Unavailable:
+    """A cell's functions by dtype; or why it has none, or what stands in the way of the compiler here."""
+    if cell.walk:
+        return f"cell {cell.name!r} has walk=True"
     if not cell.check:
         return f"the adjoint of cell {cell.name!r} is another than its update's"
+    if cell.adjoint is None and (why := why_walked(cell)) is not None:
+        return why
     try:
-        text = emit.source(Equations(cell))
+        of = Equations(cell)
+        library = load(emit.source(of), cell.name)
     except ValueError as error:
         return str(error)
-    library = build.load(text)
-    return {torch.float32: _functions(library, "float"), torch.float64: _functions(library, "double")}
+    except Unavailable as error:
+        return error
+    dtypes = {torch.float32: "float", torch.float64: "double"}
+    return {dtype: _functions(library, real, bool(of.numbers)) for dtype, real in dtypes.items()}
 
 
-def _functions(library: ctypes.CDLL, real: str) -> Functions:
+def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
     found = [getattr(library, f"{name}_{real}") for name in ("forward", "backward", "multiply")]
     for function in found:
         function.argtypes, function.restype = [ctypes.c_char_p], None
-    return Functions(*found, *(ctypes.c_int64 * 4).in_dll(library, f"layout_{real}"))
+    lanes, units, columns, wide = (ctypes.c_int64 * 4).in_dll(library, f"layout_{real}")
+    return Functions(*found, lanes, units, columns, wide, numbers)
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

@@ -18,7 +18,20 @@ def large(functions: Functions, x: Tensor, W: Tensor, bias: Tensor | None, y: Te
     lies, W_lies = _lying(x), _lying(W)
     address = 0 if bias is None else bias.data_ptr()
     end = room + panels(functions, outputs, terms) * x.itemsize
-    return (N, outputs, terms, x.data_ptr(), *lies, W.data_ptr(), *W_lies, address, y.data_ptr(), y.stride(0), room, end)
+    return (
+        N,
+        outputs,
+        terms,
+        x.data_ptr(),
+        *lies,
+        W.data_ptr(),
+        *W_lies,
+        address,
+        y.data_ptr(),
+        y.stride(0),
+        room,
+        end,
+    )
 
 
 def panels(functions: Functions, outputs: int, terms: int) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from struct import pack
+from threading import Lock
 from typing import Any
 
 import torch
@@ -12,11 +14,16 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from ...cells.cell import Cell
-from ..columns import Operands
+from ...equations.equations import Equations
+from .. import backward, forward
+from ..columns import Columns, Operands
 from ..forward import Kept, Run, Setting
-from .library import Functions, compiled, crew, team
+from .build import Unavailable
+from .choice import enabled, refused
+from .library import Dtypes, Functions, compiled, crew, team
 from .products import dense, large, multiply, panels
 
+_compiling = Lock()
 ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 """How the work of a scan is divided, as in scan.c."""
 
@@ -27,15 +34,71 @@ _CACHED = 1 << 18  # bytes of weights of which each thread may have all
 # ---------------------------------------------------------------------------------------------------- what it takes
 
 
-def refusal(cell: Cell, tensors: Sequence[Tensor]) -> str | None:
-    """Why the native engine does not run this cell on these tensors; None where it does."""
-    return refused_tensors(tensors) or refused_cell(cell)
+def runs(cell: Cell, tensors: Sequence[Tensor]) -> bool:
+    """Whether the native engine runs this call; where it is wanted and does not, the reason is said.
+
+    Raises:
+        Unavailable: it does not, and is required.
+    """
+    if not enabled():
+        return False
+    reason = refused_tensors(tensors) or refused_cell(cell)
+    if reason is not None:
+        refused(reason)
+    return reason is None
 
 
-def refused_cell(cell: Cell) -> str | None:
-    """Why not this cell: its lines cannot be read, or have no C."""
-    found = compiled(cell)
-    return found if isinstance(found, str) else None
+def refused_cell(cell: Cell) -> str | Unavailable | None:
+    """Why not this cell: its lines cannot be read, or have no C, or the compiler fails.
+
+    What was compiled is kept with what was read of the cell, for as long as that stays what its functions mean; before
+    its first use it is held to the torch engine.
+    """
+    kept = Equations(cell).__dict__
+    if "_native" not in kept:
+        with _compiling:
+            if "_native" not in kept:
+                found = compiled(cell)
+                kept["_native"] = _tested(cell, found) if isinstance(found, dict) else found
+    found = kept["_native"]
+    return None if isinstance(found, dict) else found
+
+
+def status(cell: Cell) -> str | None:
+    """Why the native engine does not run this cell; None where it does."""
+    if not enabled():
+        return "it is switched off, by SCRATCHRNN_NATIVE=0, native.enable or native.flags"
+    reason = refused_cell(cell)
+    return None if reason is None else str(reason)
+
+
+def _tested(cell: Cell, functions: Dtypes) -> Dtypes | Unavailable:
+    """The functions, once one small scan by them is what the torch engine makes of it, forward and back."""
+    columns = Columns.of(cell)
+    G, T, B, I, H = len(cell.gates), 3, 2, 3, 19  # noqa: E741
+    shapes = [(T, B, I), (len(columns.places) * H,), (G * H, I), (G * H, H)]
+    with torch.no_grad():
+        for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
+            numbers = [(torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) / 2 for k, s in enumerate(shapes)]
+            operands = Operands(*numbers, None, tuple(numbers[0].new_zeros(B, H) for _ in cell.states))
+            setting = Setting(cell, columns, [B] * T, reverse=False)
+            ours, theirs = (
+                steps(setting, operands, True, functions=functions),
+                forward.steps(setting, operands, keep=True),
+            )
+            assert ours.kept is not None  # it was asked for
+            wanted = Operands.of([t is not None for t in operands.flat()])
+            upstream = Run(theirs.output.cos(), tuple(s.cos() for s in theirs.state))
+            given = setting, operands, ours.kept, wanted, upstream
+            pairs = [(ours.output, theirs.output), *zip(ours.state, theirs.state, strict=True)]
+            pairs += zip(gradients(*given, functions=functions).flat(), backward.gradients(*given).flat(), strict=True)
+            for a, b in pairs:
+                if a is not None and not torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True):
+                    return Unavailable(
+                        f"what was compiled of cell {cell.name!r} computes something else than the torch engine: "
+                        "name another compiler in SCRATCHRNN_CC"
+                    )
+    return functions
 
 
 def refused_tensors(tensors: Sequence[Tensor]) -> str | None:
@@ -77,22 +140,30 @@ def divided(batch: int, weights: int, itemsize: int, threads: int) -> int:
 
 
 def steps(
-    setting: Setting, operands: Operands, keep: bool = False, division: int | None = None, threads: int | None = None
+    setting: Setting,
+    operands: Operands,
+    keep: bool = False,
+    division: int | None = None,
+    threads: int | None = None,
+    functions: Dtypes | None = None,
 ) -> Run:
-    """The loop over time, as `engine.forward.steps`; division and threads are the shape's and torch's if not given."""
-    functions, (x, bias, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
+    """The loop over time, as `engine.forward.steps`.
+
+    Division and threads are the shape's and torch's if not given, and the functions the cell's.
+    """
+    of, (x, bias, W_ih, W_hh, W_hr, given) = _functions(setting, operands, functions), operands
     (B, R), H = given[0].shape, W_ih.shape[0] // len(setting.cell.gates)
     rows, W_T, W_hh = x.flatten(0, -2).contiguous(), dense(W_ih.T), W_hh.contiguous()
     pre = x.new_empty(rows.shape[0], len(setting.columns.places) * H)
     output = x.new_empty(*x.shape[:-1], R)
     state = [s.clone(memory_format=torch.contiguous_format) for s in given]
     before = [x.new_empty(rows.shape[0], s.shape[1]) for s in state] if keep else []
-    unit = functions.units * functions.lanes
+    unit = of.units * of.lanes
     room = [
-        panels(functions, W_T.shape[1], W_T.shape[0]),
-        -(-H // unit) * functions.columns * functions.lanes * R,
+        panels(of, W_T.shape[1], W_T.shape[0]),
+        -(-H // unit) * of.columns * of.lanes * R,
         *([] if keep else [2 * s.numel() for s in state]),
-        *([] if W_hr is None else [panels(functions, R, H), B * H]),
+        *([] if W_hr is None else [panels(of, R, H), B * H]),
     ]
     scratch, at = _scratch(x, room)
     prev = [t.data_ptr() for t in before] or at[2 : 2 + len(state)]
@@ -100,8 +171,8 @@ def steps(
     W_hr = W_hr if W_hr is None else W_hr.contiguous()
     last = [t.data_ptr() for t in state]
     _call(
-        functions.forward, setting, operands, (H, R), division, threads,
-        large(functions, rows, W_T, bias, pre, at[0]),
+        of, of.forward, setting, operands, (H, R), division, threads,
+        large(of, rows, W_T, bias, pre, at[0]),
         (W_hh.data_ptr(), _address(W_hr), at[1], projection[0], pre.data_ptr(), keep, output.data_ptr(), projection[1]),
         (0, 0, *prev, *last),
     )  # fmt: skip
@@ -116,9 +187,11 @@ def gradients(
     upstream: Run,
     division: int | None = None,
     threads: int | None = None,
+    functions: Dtypes | None = None,
 ) -> Operands:
     """The gradients of the operands, as `engine.backward.gradients`."""
-    functions, (x, _, W_ih, W_hh, W_hr, given), columns = _functions(setting, operands), operands, setting.columns
+    of, (x, _, W_ih, W_hh, W_hr, given) = _functions(setting, operands, functions), operands
+    columns = setting.columns
     pre, (h_prev, *_) = kept.pre, kept.state_prev
     assert pre is not None
     (N, R), G = h_prev.shape, len(columns.gates)
@@ -131,32 +204,36 @@ def gradients(
     d_pre, W_hh = torch.empty_like(pre), W_hh.contiguous()
     d_emitted, unprojected = (None, None) if W_hr is None else (pre.new_empty(N, R), pre.new_empty(N, H))
     W_hr = W_hr if W_hr is None else W_hr.contiguous()
-    scratch, at = _scratch(x, [panels(functions, R, G * H), 0 if W_hr is None else panels(functions, H, R)])
+    scratch, at = _scratch(x, [panels(of, R, G * H), 0 if W_hr is None else panels(of, H, R)])
     threads = team() if threads is None else threads
     _call(
-        functions.backward, setting, operands, (H, R), division, threads, (0,) * 14,
+        of, of.backward, setting, operands, (H, R), division, threads, (0,) * 14,
         (W_hh.data_ptr(), _address(W_hr), *at, pre.data_ptr(), 1, _address(d_output), _address(unprojected)),
         (d_pre.data_ptr(), _address(d_emitted), *(t.data_ptr() for t in (*kept.state_prev, *d_state))),
     )  # fmt: skip
     d_input, d_hidden = columns.input_side(d_pre), columns.hidden_side(d_pre)
     return Operands(
-        multiply(functions, threads, d_input, W_ih).view(x.shape) if needed.x else None,
+        multiply(of, threads, d_input, W_ih).view(x.shape) if needed.x else None,
         d_pre.sum(0) if needed.bias else None,
-        multiply(functions, threads, d_input.T, x.flatten(0, -2)) if needed.W_ih else None,
-        multiply(functions, threads, d_hidden.T, h_prev) if needed.W_hh else None,
-        multiply(functions, threads, d_emitted.T, unprojected) if needed.W_hr and d_emitted is not None else None,
+        multiply(of, threads, d_input.T, x.flatten(0, -2)) if needed.W_ih else None,
+        multiply(of, threads, d_hidden.T, h_prev) if needed.W_hh else None,
+        multiply(of, threads, d_emitted.T, unprojected) if needed.W_hr and d_emitted is not None else None,
         tuple(d_state),
     )
 
 
-def _functions(setting: Setting, operands: Operands) -> Functions:
-    found = compiled(setting.cell)
-    assert not isinstance(found, str)
+def _functions(setting: Setting, operands: Operands, given: Dtypes | None) -> Functions:
+    found: Dtypes = Equations(setting.cell).__dict__["_native"] if given is None else given
     return found[operands.x.dtype]
 
 
 def _address(t: Tensor | None) -> int:
     return 0 if t is None else t.data_ptr()
+
+
+def _numbers(cell: Cell) -> Tensor:
+    """Those that the lines have from outside, as they are now."""
+    return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64)
 
 
 def _scratch(like: Tensor, room: Sequence[int]) -> tuple[Tensor, list[int]]:
@@ -167,6 +244,7 @@ def _scratch(like: Tensor, room: Sequence[int]) -> tuple[Tensor, list[int]]:
 
 
 def _call(
+    functions: Functions,
     function: Any,
     setting: Setting,
     operands: Operands,
@@ -182,6 +260,7 @@ def _call(
     if division is None:
         division = divided(B, weights, operands.x.itemsize, threads)
     first, *others = fields
+    numbers = _numbers(setting.cell) if functions.numbers else None
     packed = torch.tensor(sizes) if operands.x.dim() == 2 else None
     before = [0, *accumulate(sizes)]
     backward = not any(first)
@@ -190,6 +269,18 @@ def _call(
     for start, end in reversed(pieces) if backward else pieces:
         k = end if backward else start  # where the rows of this step begin, behind the last one too
         row = before[T - 1 - k if reverse else k] if k < T else before[0 if reverse else T]
-        given = (*crew(threads if division != ONE_THREAD else 1), *first, division, T, start, end, row, reverse, B, H, R)
-        tail = (_address(packed), 0, *(number for group in others for number in group))
+        given = (
+            *crew(threads if division != ONE_THREAD else 1),
+            *first,
+            division,
+            T,
+            start,
+            end,
+            row,
+            reverse,
+            B,
+            H,
+            R,
+        )
+        tail = (_address(packed), _address(numbers), *(number for group in others for number in group))
         function(pack(f"{len(given) + len(tail)}q", *given, *tail))

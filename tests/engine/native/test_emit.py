@@ -72,11 +72,12 @@ def compiled(expressions):
         cell=SimpleNamespace(name="TEST", gates=("a", "b"), split=(), pre_activations=("a", "b"), states=states),
         pre_activations=("a_pre", "b_pre"),
         arriving=tuple(f"d{s}" for s in states),
-        forward=[line(f"{s} = {e}") for s, e in zip(states, expressions, strict=True)],
+        numbers={"number": 0.5},
+        named=[line(f"{s} = {e}") for s, e in zip(states, expressions, strict=True)],
         derived=[line("da_pre = dy0"), line("db_pre = dy0")],
         gradient=lambda name: f"d{name}",
     )
-    text = emit.source(equations, ["number"])
+    text = emit.source(equations)
     for real in ("float", "double"):
         text += f"""
 void each_{real}(const {real} *a, const {real} *b, {real} *y, int64_t n, const double *number)
@@ -89,7 +90,7 @@ void each_{real}(const {real} *a, const {real} *b, {real} *y, int64_t n, const d
     }}
 }}
 """
-    library = build.load(text)
+    library = build.load(text, "test")
 
     def run(a, b, number=0.5):
         n = len(a)
@@ -118,15 +119,33 @@ def sample(dtype):
     generator = np.random.default_rng(0)
     bits = np.uint32 if dtype == np.float32 else np.uint64
     info = np.finfo(dtype)
-    edges = [0, -0.0, info.tiny, -info.tiny, info.smallest_subnormal, info.max, -info.max, np.inf, -np.inf, np.nan, 1, -1]
-    edges += [s * e for s in (1, -1) for e in (87.3, 88, 88.7, 89, 103.9, 104, 708.3, 709, 709.8, 710, 745, 746, 10, 22)]
-    return np.concatenate([
-        generator.integers(0, np.iinfo(bits).max, 1 << 18, bits, endpoint=True).view(dtype),
-        generator.uniform(-120, 120, 1 << 18).astype(dtype),
-        generator.uniform(-800, 800, 1 << 16).astype(dtype),
-        generator.normal(size=1 << 18).astype(dtype) * dtype(2.0) ** -generator.integers(0, 30, 1 << 18).astype(dtype),
-        np.resize(np.array(edges, dtype), 64),
-    ])
+    edges = [
+        0,
+        -0.0,
+        info.tiny,
+        -info.tiny,
+        info.smallest_subnormal,
+        info.max,
+        -info.max,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1,
+        -1,
+    ]
+    edges += [
+        s * e for s in (1, -1) for e in (87.3, 88, 88.7, 89, 103.9, 104, 708.3, 709, 709.8, 710, 745, 746, 10, 22)
+    ]
+    return np.concatenate(
+        [
+            generator.integers(0, np.iinfo(bits).max, 1 << 18, bits, endpoint=True).view(dtype),
+            generator.uniform(-120, 120, 1 << 18).astype(dtype),
+            generator.uniform(-800, 800, 1 << 16).astype(dtype),
+            generator.normal(size=1 << 18).astype(dtype)
+            * dtype(2.0) ** -generator.integers(0, 30, 1 << 18).astype(dtype),
+            np.resize(np.array(edges, dtype), 64),
+        ]
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -160,7 +179,20 @@ def test_an_expression_is_torchs(expression, dtype):
     names = {"number": torch.tensor(0.5, dtype=dtype), "a_pre": a, "b_pre": b}
     for name in ("relu", "leaky_relu", "elu", "silu", "hardtanh", "hardsigmoid", "softplus", "logsigmoid"):
         names[name] = getattr(torch.nn.functional, name)
-    for name in ("sign", "maximum", "minimum", "clamp", "where", "lerp", "addcmul", "abs", "pow", "square", "sigmoid", "tanh"):
+    for name in (
+        "sign",
+        "maximum",
+        "minimum",
+        "clamp",
+        "where",
+        "lerp",
+        "addcmul",
+        "abs",
+        "pow",
+        "square",
+        "sigmoid",
+        "tanh",
+    ):
         names[name] = getattr(torch, name)
     if expression.startswith("where((a"):
         names["where"] = lambda c, x, y: torch.where(c != 0, x, y)
@@ -193,8 +225,9 @@ def test_names_that_mean_something_in_c_are_free():
         cell=SimpleNamespace(name="TEST", gates=("int", "V"), split=(), pre_activations=("int", "V"), states=("do",)),
         pre_activations=("int_pre", "V"),
         arriving=("ddo",),
-        forward=[line("exp = int_pre * V"), line("exp_ = exp + 1"), line("η = exp_"), line("do = tanh(η)")],
+        numbers={"number": 0.5},
+        named=[line("exp = int_pre * V"), line("exp_ = exp + 1"), line("η = exp_"), line("do = tanh(η)")],
         derived=[line("dint_pre = ddo"), line("dV = ddo * η")],
         gradient=lambda name: f"d{name}",
     )
-    assert build.load(emit.source(equations)).forward_float
+    assert build.load(emit.source(equations), "test").forward_float

@@ -16,7 +16,7 @@ from scratchrnn.engine.columns import Columns, Operands
 from scratchrnn.engine.forward import Run, Setting
 from scratchrnn.engine.native import run as native
 
-each_row = pytest.mark.parametrize("row", ROWS, ids=str)
+each_row = pytest.mark.parametrize("row", [row for row in ROWS if not row.cell.walk], ids=str)
 DIVISIONS = {
     "one thread": (native.ONE_THREAD, 1),
     "rows alone, 2": (native.ROWS_ALONE, 2),
@@ -37,6 +37,9 @@ def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, b
     shapes = [(len(columns.places) * H,) if bias else None, (rows, I), (rows, R), (R, H) if R != H else None]
     weights = [None if s is None else 0.3 * torch.randn(s, dtype=dtype) for s in shapes]
     state = tuple(torch.randn(B, H if s else R, dtype=dtype) for s in range(len(cell.states)))
+    state = tuple(
+        s.abs() + 1 if n == "n" else s for n, s in zip(cell.states, state, strict=True)
+    )  # sLSTM divides by it
     return Setting(cell, columns, sizes, reverse), Operands(x, *weights, state)
 
 
@@ -181,7 +184,7 @@ def test_the_output_may_be_changed_in_place_and_the_graph_kept():
 
 
 def test_a_cell_without_an_adjoint_trains_by_the_derived_one():
-    layer = sr.RecurrentLayer(BY_NAME["MGU_walked"].cell, 3, 20, dtype=torch.float64)
+    layer = sr.RecurrentLayer(BY_NAME["MGU_derived"].cell, 3, 20, dtype=torch.float64)
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: layer(x)[0], x)
     assert "BPTT" in layer(x)[0].grad_fn.name()
