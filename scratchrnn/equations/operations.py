@@ -42,6 +42,8 @@ class Operation:
     """How Python writes it, where that is no call."""
     expansion: str = ""
     """The same by other operations, of which the chain rule then knows."""
+    c: str = ""
+    """The function of that name in C, of vectors `vec` of some `real` each; scan.c has what it is made of."""
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -133,14 +135,28 @@ _ROWS = (
         gradients={"input": "dy * (exponent * input ** (exponent - 1))"},
         cost=20,
         sign=ast.Pow,
+        c=(
+            "vec pow_whole(vec x, int n) { vec y = splat(1); for (int i = 0; i < n; i++) y *= x; "
+            "return y; }\n"
+            "vec pow_positive(vec x, vec n) { return exp(n * log(x)); }"
+        ),
     ),
-    _row("square", "input", gradients={"input": "dy * (2 * input)"}),
+    _row(
+        "square",
+        "input",
+        gradients={"input": "dy * (2 * input)"},
+        c="vec square(vec x) { return x * x; }",
+    ),
     _row("addcmul", "input, tensor1, tensor2, *, value=1", expansion="input + value * tensor1 * tensor2"),
     _row(
         "lerp",
         "input, end, weight",
         gradients={"input": "dy * (1 - weight)", "end": "dy * weight", "weight": "dy * (end - input)"},
         cost=3,
+        c=(
+            "vec lerp(vec a, vec b, vec weight) { vec d = b - a; "
+            "return where(abs(weight) < (real)0.5, a + weight * d, b - d * (1 - weight)); }"
+        ),
     ),
     # ----------------------------------------------------------------------------------------------- comparisons
     *(
@@ -168,6 +184,7 @@ _ROWS = (
             "other": "where(input == other, dy / 2, where(other < input, 0, dy))",
         },
         latex=r"\max",
+        c="vec maximum(vec a, vec b) { return where((a > b) | (a != a), a, b); }",
     ),
     _row(
         "minimum",
@@ -177,18 +194,101 @@ _ROWS = (
             "other": "where(input == other, dy / 2, where(other > input, 0, dy))",
         },
         latex=r"\min",
+        c="vec minimum(vec a, vec b) { return where((a < b) | (a != a), a, b); }",
     ),
-    _row("clamp_min", "input, min", gradients={"input": "where(input >= min, dy, 0)"}),
-    _row("clamp_max", "input, max", gradients={"input": "where(input <= max, dy, 0)"}),
+    _row(
+        "clamp_min",
+        "input, min",
+        gradients={"input": "where(input >= min, dy, 0)"},
+        c="vec clamp_min(vec x, vec min) { return where((x < min) | (min != min), min, x); }",
+    ),
+    _row(
+        "clamp_max",
+        "input, max",
+        gradients={"input": "where(input <= max, dy, 0)"},
+        c="vec clamp_max(vec x, vec max) { return where((x > max) | (max != max), max, x); }",
+    ),
     _row("clamp", "input, min, max", "torch.clip", gradients={"input": _between("input >= min", "input <= max")}),
-    _row("abs", "input", "torch.absolute", gradients={"input": "dy * sign(input)"}, latex="|{}|"),
-    _row("sign", "input", gradients={"input": ""}),
+    _row(
+        "abs",
+        "input",
+        "torch.absolute",
+        gradients={"input": "dy * sign(input)"},
+        latex="|{}|",
+        c="vec abs(vec x) { return (vec)((ints)x & ~(ints)splat(-0.0)); }",
+    ),
+    _row(
+        "sign",
+        "input",
+        gradients={"input": ""},
+        c=("vec sign(vec x) { return where(x > 0, splat(1), splat(0)) - where(x < 0, splat(1), splat(0)); }"),
+    ),
     # --------------------------------------------------------------------------------- exponentials and logarithms
-    _row("exp", "input", gradients={"input": "dy * y"}, cost=10, latex=r"\exp"),
-    _row("expm1", "input", "torch.special.expm1", gradients={"input": "dy * (y + 1)"}, cost=15),
-    _row("log", "input", gradients={"input": "dy / input"}, cost=15, latex=r"\log"),
-    _row("log1p", "input", "torch.special.log1p", gradients={"input": "dy / (1 + input)"}, cost=20),
-    _row("sqrt", "input", gradients={"input": "dy / (2 * y)"}, cost=5, latex=r"\sqrt{{{}}}"),
+    _row(
+        "exp",
+        "input",
+        gradients={"input": "dy * y"},
+        cost=10,
+        latex=r"\exp",
+        c=(
+            "vec exp(vec x) { ints n; "
+            "vec y = 1 + expm1_near_0(without_ln2(clamp(x, splat(EXP_LEAST), splat(EXP_MOST)), &n)); "
+            "return y * power_of_two(n >> 1) * power_of_two(n - (n >> 1)); }"
+        ),
+    ),
+    _row(
+        "expm1",
+        "input",
+        "torch.special.expm1",
+        gradients={"input": "dy * (y + 1)"},
+        cost=15,
+        c=(
+            "vec expm1(vec x) { ints n; "
+            "vec y = expm1_near_0(without_ln2(clamp(x, splat(EXP_LEAST), splat(EXP_MOST)), &n)); "
+            "ints half = n >> 1; vec s = power_of_two(half); "
+            "return where(n == 0, y, (y * s + (s - power_of_two(half - n))) * power_of_two(n - half)); "
+            "}"
+        ),
+    ),
+    _row(
+        "log",
+        "input",
+        gradients={"input": "dy / input"},
+        cost=15,
+        latex=r"\log",
+        c=(
+            "vec log(vec x) { ints tiny = x < SMALLEST_NORMAL; "
+            "vec y = where(tiny, x * (1 / EPSILON), x); "
+            "ints n = ((ints)y - (ints)splat(SQRT_HALF)) >> MANTISSA_BITS; "
+            "vec f = (vec)((ints)y - (n << MANTISSA_BITS)) - 1, s = f / (f + 2); "
+            "vec k = __builtin_convertvector(n, vec) - where(tiny, splat(MANTISSA_BITS), splat(0)); "
+            "y = k * LN2_HIGH + (2 * s * log_series(s * s) + k * LN2_LOW); "
+            "y = where(x < __builtin_inf(), y, x); y = where(x == 0, splat(-__builtin_inf()), y); "
+            'return where(x < 0, splat(__builtin_nan("")), y); }'
+        ),
+    ),
+    _row(
+        "log1p",
+        "input",
+        "torch.special.log1p",
+        gradients={"input": "dy / (1 + input)"},
+        cost=20,
+        c=(
+            "vec log1p(vec x) { vec u = 1 + x, y = log(u) * (x / (u - 1)); y = where(u == 1, x, y); "
+            "return where(u < __builtin_inf(), y, u); }"
+        ),
+    ),
+    _row(
+        "sqrt",
+        "input",
+        gradients={"input": "dy / (2 * y)"},
+        cost=5,
+        latex=r"\sqrt{{{}}}",
+        c=(
+            "vec sqrt(vec x) { for (int i = 0; i < V; "
+            "i++) x[i] = EITHER(__builtin_sqrtf(x[i]), __builtin_sqrt(x[i])); return x; }"
+        ),
+    ),
     # ---------------------------------------------------------------------------------------------- nonlinearities
     _row(
         "sigmoid",
@@ -197,6 +297,10 @@ _ROWS = (
         gradients={"input": "dy * y * (1 - y)"},
         cost=15,
         latex=r"\sigma",
+        c=(
+            "vec sigmoid(vec x) { ints n; x = clamp(-x, splat(-EXP_NORMAL), splat(EXP_NORMAL)); "
+            "vec y = 1 + expm1_near_0(without_ln2(x, &n)); return 1 / (1 + y * power_of_two(n)); }"
+        ),
     ),
     _row(
         "logsigmoid",
@@ -204,14 +308,34 @@ _ROWS = (
         torch_name=f"{_F}.logsigmoid",
         gradients={"input": "dy * sigmoid(-input)"},
         cost=25,
+        c="vec logsigmoid(vec x) { return where(x > 0, splat(0), x) - log1p(exp(-abs(x))); }",
     ),
-    _row("tanh", "input", f"{_F}.tanh", gradients={"input": "dy * (1 - y * y)"}, cost=15, latex=r"\tanh"),
-    _row("relu", "input", f"{_F}.relu", gradients={"input": "where(y <= 0, 0, dy)"}),
+    _row(
+        "tanh",
+        "input",
+        f"{_F}.tanh",
+        gradients={"input": "dy * (1 - y * y)"},
+        cost=15,
+        latex=r"\tanh",
+        c=(
+            "vec tanh(vec x) { ints n; "
+            "vec y = expm1_near_0(without_ln2(2 * clamp(x, splat(-TANH_FLAT), splat(TANH_FLAT)), &n)); "
+            "vec s = power_of_two(n); y = y * s + (s - 1); return y / (y + 2); }"
+        ),
+    ),
+    _row(
+        "relu",
+        "input",
+        f"{_F}.relu",
+        gradients={"input": "where(y <= 0, 0, dy)"},
+        c="vec relu(vec x) { return where(x < 0, splat(0), x); }",
+    ),
     _row(
         "leaky_relu",
         "input, negative_slope=0.01",
         torch_name=f"{_F}.leaky_relu",
         gradients={"input": "where(input > 0, dy, dy * negative_slope)"},
+        c=("vec leaky_relu(vec x, vec negative_slope) { return where(x > 0, x, x * negative_slope); }"),
     ),
     _row(
         "elu",
@@ -219,6 +343,7 @@ _ROWS = (
         torch_name=f"{_F}.elu",
         gradients={"input": "where(input <= 0, dy * (y + alpha), dy)"},
         cost=15,
+        c="vec elu(vec x, vec alpha) { return where(x > 0, x, alpha * expm1(x)); }",
     ),
     _row("silu", "input", torch_name=f"{_F}.silu", expansion="input * sigmoid(input)", cost=15),
     _row(
@@ -226,12 +351,14 @@ _ROWS = (
         "input, min_val=-1.0, max_val=1.0",
         torch_name=f"{_F}.hardtanh",
         gradients={"input": "where(input <= min_val, 0, where(input >= max_val, 0, dy))"},
+        c="vec hardtanh(vec x, vec min_val, vec max_val) { return clamp(x, min_val, max_val); }",
     ),
     _row(
         "hardsigmoid",
         "input",
         torch_name=f"{_F}.hardsigmoid",
         gradients={"input": "where(input > -3, where(input < 3, dy / 6, 0), 0)"},
+        c="vec hardsigmoid(vec x) { return clamp(x + 3, splat(0), splat(6)) / 6; }",
     ),
     _row(
         "softplus",
@@ -239,6 +366,10 @@ _ROWS = (
         torch_name=f"{_F}.softplus",
         gradients={"input": "where(input * beta > threshold, dy, dy * sigmoid(input * beta))"},
         cost=25,
+        c=(
+            "vec softplus(vec x, vec beta, vec threshold) { vec y = beta * x; "
+            "return where(y > threshold, x, log1p(exp(y)) / beta); }"
+        ),
     ),
 )
 

@@ -4,129 +4,22 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 from ...equations.equations import Equations
 from ...equations.lines import Line
+from ...equations.operations import OPERATIONS
 from ..columns import Columns
 
-DEFAULTS: Mapping[str, Mapping[str, str]] = {
-    "addcmul": {"value": "1"},
-    "clamp": {"min": "-__builtin_inf()", "max": "__builtin_inf()"},
-    "elu": {"alpha": "1"},
-    "hardtanh": {"min_val": "-1", "max_val": "1"},
-    "leaky_relu": {"negative_slope": "0.01"},
-    "softplus": {"beta": "1", "threshold": "20"},
-}
-"""The arguments that may be left out of torch's functions."""
-
-FUNCTIONS = """
-vec where(ints yes, vec a, vec b) { return (vec)((yes & (ints)a) | (~yes & (ints)b)); }
-vec clamp(vec x, vec min, vec max) { x = where((x < min) | (min != min), min, x); \
-return where((x > max) | (max != max), max, x); }
-vec power_of_two(ints n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
-vec without_ln2(vec x, ints *n) { vec k = x * ONE_OVER_LN2 + ROUNDING; *n = (ints)k - (ints)splat(ROUNDING); \
-k -= ROUNDING; return x - k * LN2_HIGH - k * LN2_LOW; }
-vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
-vec exp(vec x) { ints n; vec y = 1 + expm1_near_0(without_ln2(clamp(x, splat(EXP_LEAST), splat(EXP_MOST)), &n)); \
-return y * power_of_two(n >> 1) * power_of_two(n - (n >> 1)); }
-vec expm1(vec x) { ints n; vec y = expm1_near_0(without_ln2(clamp(x, splat(EXP_LEAST), splat(EXP_MOST)), &n)); \
-ints half = n >> 1; vec s = power_of_two(half); \
-return where(n == 0, y, (y * s + (s - power_of_two(half - n))) * power_of_two(n - half)); }
-vec sigmoid(vec x) { ints n; vec y = 1 + expm1_near_0(without_ln2(clamp(-x, splat(-EXP_NORMAL), splat(EXP_NORMAL)), &n)); \
-return 1 / (1 + y * power_of_two(n)); }
-vec tanh(vec x) { ints n; vec y = expm1_near_0(without_ln2(2 * clamp(x, splat(-TANH_FLAT), splat(TANH_FLAT)), &n)); \
-vec s = power_of_two(n); y = y * s + (s - 1); return y / (y + 2); }
-vec relu(vec x) { return where(x < 0, splat(0), x); }
-vec log(vec x) { ints tiny = x < SMALLEST_NORMAL; vec y = where(tiny, x * (1 / EPSILON), x); \
-ints n = ((ints)y - (ints)splat(SQRT_HALF)) >> MANTISSA_BITS; \
-vec f = (vec)((ints)y - (n << MANTISSA_BITS)) - 1, s = f / (f + 2); \
-vec k = __builtin_convertvector(n, vec) - where(tiny, splat(MANTISSA_BITS), splat(0)); \
-y = k * LN2_HIGH + (2 * s * log_series(s * s) + k * LN2_LOW); \
-y = where(x < __builtin_inf(), y, x); y = where(x == 0, splat(-__builtin_inf()), y); \
-return where(x < 0, splat(__builtin_nan("")), y); }
-vec log1p(vec x) { vec u = 1 + x, y = log(u) * (x / (u - 1)); y = where(u == 1, x, y); \
-return where(u < __builtin_inf(), y, u); }
-vec sqrt(vec x) { for (int i = 0; i < V; i++) x[i] = SQRT(x[i]); return x; }
-vec abs(vec x) { return (vec)((ints)x & ~(ints)splat(-0.0)); }
-vec sign(vec x) { return where(x > 0, splat(1), splat(0)) - where(x < 0, splat(1), splat(0)); }
-vec clamp_min(vec x, vec min) { return where((x < min) | (min != min), min, x); }
-vec clamp_max(vec x, vec max) { return where((x > max) | (max != max), max, x); }
-vec maximum(vec a, vec b) { return where((a > b) | (a != a), a, b); }
-vec minimum(vec a, vec b) { return where((a < b) | (a != a), a, b); }
-vec leaky_relu(vec x, vec negative_slope) { return where(x > 0, x, x * negative_slope); }
-vec elu(vec x, vec alpha) { return where(x > 0, x, alpha * expm1(x)); }
-vec silu(vec x) { return x / (1 + exp(-x)); }
-vec hardtanh(vec x, vec min_val, vec max_val) { return clamp(x, min_val, max_val); }
-vec hardsigmoid(vec x) { return clamp(x + 3, splat(0), splat(6)) / 6; }
-vec softplus(vec x, vec beta, vec threshold) { vec y = beta * x; return where(y > threshold, x, log1p(exp(y)) / beta); }
-vec logsigmoid(vec x) { return where(x > 0, splat(0), x) - log1p(exp(-abs(x))); }
-vec square(vec x) { return x * x; }
-vec lerp(vec a, vec b, vec weight) { return where(abs(weight) < (real)0.5, a + weight * (b - a), b - (b - a) * (1 - weight)); }
-vec addcmul(vec a, vec b, vec c, vec value) { return a + value * b * c; }
-vec pow_whole(vec x, int n) { vec y = splat(1); for (int i = 0; i < n; i++) y *= x; return y; }
-vec pow_positive(vec x, vec n) { return exp(n * log(x)); }
-"""
-"""Functions of torch in C, for vectors, and the parts they share. The errors are stated, and tested, in test_emit.py."""
-
-_C = {re.search(r"(\w+)\(", text)[1]: text for text in FUNCTIONS.replace("\\\n", "").splitlines() if text}  # type: ignore[index]
-_PARTS = {"power_of_two", "without_ln2", "expm1_near_0", "pow_whole", "pow_positive"}  # no functions of torch
+_C = {re.search(r"(\w+)\(", text)[1]: text for row in OPERATIONS.values() for text in row.c.splitlines()}  # type: ignore[index]
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
-_KEYWORDS = [
-    "auto",
-    "break",
-    "case",
-    "char",
-    "const",
-    "continue",
-    "default",
-    "do",
-    "double",
-    "else",
-    "enum",
-    "extern",
-    "float",
-    "for",
-    "goto",
-    "if",
-    "inline",
-    "int",
-    "long",
-    "register",
-    "restrict",
-    "return",
-    "short",
-    "signed",
-    "sizeof",
-    "static",
-    "struct",
-    "switch",
-    "typedef",
-    "union",
-    "unsigned",
-    "void",
-    "volatile",
-    "while",
-    "asm",
-    "typeof",
-    "real",
-    "vec",
-    "ints",
-    "whole",
-    "loose",
-    "pre",
-    "prev",
-    "emitted",
-    "next",
-    "number",
-    "arriving",
-    "d_pre",
-    "d_prev",
-    "linux",
-    "unix",
-]
+_WORDS = re.compile(
+    "auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|inline|int|long|register|"
+    "restrict|return|short|signed|sizeof|static|struct|switch|typedef|union|unsigned|void|volatile|while|asm|typeof|real|"
+    "vec|ints|whole|loose|pre|prev|emitted|next|number|arriving|d_pre|d_prev|linux|unix"
+)
 
 
 def source(equations: Equations) -> str:
@@ -182,7 +75,7 @@ def cell_part(equations: Equations) -> str:
     update = _function(given, forward, states, numbers)
     back = _function(given | arriving, (*forward, *adjoint), gradients | {"*emitted": cell.states[0]}, numbers)
     used = _with_parts(re.findall(r"\w+(?=\()", update + back))
-    functions = "".join(f"INLINE {_C[name]}\n" for name in _C if name in used)
+    functions = "".join(f"INLINE {text}\n" for text in used.values())
     sizes = {"GATES": len(cell.gates), "SPLIT": len(cell.split), "PRE": len(columns.places), "STATES": len(cell.states)}
     return (
         "".join(f"#define {name} {size}\n" for name, size in sizes.items())
@@ -194,11 +87,14 @@ def cell_part(equations: Equations) -> str:
     )
 
 
-def _with_parts(names: Collection[str]) -> set[str]:
-    """Those of the table among the names, and what they call."""
-    found = {name for name in names if name in _C}
-    below = {part for name in found for part in re.findall(r"\w+(?=\()", _C[name]) if part in _C} - found
-    return found | _with_parts(found | below) if below else found
+def _with_parts(names: Iterable[str]) -> dict[str, str]:
+    """Those of the table among the names, each behind what it calls."""
+    found: dict[str, str] = {}
+    for name in names:
+        if name in _C and name not in found:
+            found |= _with_parts(part for part in re.findall(r"\w+(?=\()", _C[name]) if part != name)
+            found[name] = _C[name]
+    return found
 
 
 def _function(
@@ -224,12 +120,15 @@ def _function(
 def _name(name: str) -> str:
     """An identifier of C: none of its words, and none of the functions'."""
     plain = "".join(c if c.isascii() else f"u{ord(c):x}_" for c in name)
-    return f"{plain}_" if plain.rstrip("_") in _taken() else plain
+    bare = plain.rstrip("_")
+    return f"{plain}_" if bare in _taken() or _WORDS.fullmatch(bare) else plain
 
 
 @cache
 def _taken() -> frozenset[str]:
-    return frozenset([*_KEYWORDS, *_C, *re.findall(r"#define (\w+)", "".join(_scan()))])
+    text = "".join(_scan())
+    defined = re.findall(r"#define (\w+)|^(?:INLINE|APART|static)\b[^;={(]*?(\w+)\(", text, re.M)
+    return frozenset([*_C, *(name for names in defined for name in names if name)])
 
 
 def _vector(node: ast.expr) -> str:
@@ -257,21 +156,19 @@ def _in_c(node: ast.expr) -> ast.expr:
             return ast.Name(_power(base, exponent))
         case ast.Call(func=ast.Name(id="where"), args=[condition, a, b], keywords=[]):
             return ast.Name(f"where({_condition(condition)}, {_vector(a)}, {_vector(b)})")
-        case ast.Call(func=ast.Name(id=name)) if name in _C and name not in _PARTS:
-            return ast.Name(f"{name}({', '.join(_arguments(name, node))})")
+        case ast.Call(func=ast.Name(id=name)) if name in OPERATIONS and (name in _C or name == "clamp"):
+            return ast.Name(f"{name}({', '.join(_arguments(node))})")
     raise ValueError(f"there is no C for {ast.unparse(node)}")
 
 
-def _arguments(name: str, call: ast.Call) -> Iterator[str]:
+def _arguments(call: ast.Call) -> Iterator[str]:
     """In the order of the parameters, with what torch takes where nothing is given."""
-    parameters = re.findall(r"vec (\w+)[,)]", _C[name])
-    given = dict(zip(parameters, call.args, strict=False)) | {str(k.arg): k.value for k in call.keywords}
-    given = {p: value for p, value in given.items() if not (isinstance(value, ast.Constant) and value.value is None)}
-    defaults = DEFAULTS.get(name, {})
-    if len(call.args) > len(parameters) or not set(given) <= set(parameters) <= set(given) | set(defaults):
-        raise ValueError(f"there is no C for {ast.unparse(call)}")
-    for parameter in parameters:
-        yield _vector(given[parameter]) if parameter in given else f"splat({defaults[parameter]})"
+    row = OPERATIONS[ast.unparse(call.func)]
+    try:
+        given = row.arguments(call)
+    except TypeError as error:
+        raise ValueError(f"there is no C for {ast.unparse(call)}: {error}") from None
+    return map(_vector, given.values())
 
 
 def _condition(node: ast.expr) -> str:

@@ -53,11 +53,11 @@ def compiled(cell: Cell) -> Dtypes | str | Unavailable:
 
 
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
-    found = [getattr(library, f"{name}_{real}") for name in ("forward", "backward", "multiply")]
-    for function in found:
+    forward, backward, multiply = (getattr(library, f"{name}_{real}") for name in ("forward", "backward", "multiply"))
+    for function in (forward, backward, multiply):
         function.argtypes, function.restype = [ctypes.c_char_p], None
     lanes, units, columns, wide = (ctypes.c_int64 * 4).in_dll(library, f"layout_{real}")
-    return Functions(*found, lanes, units, columns, wide, numbers)
+    return Functions(forward, backward, multiply, lanes, units, columns, wide, numbers)
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

@@ -49,10 +49,15 @@ def runs(cell: Cell, tensors: Sequence[Tensor]) -> bool:
 
 
 def refused_cell(cell: Cell) -> str | Unavailable | None:
-    """Why not this cell: its lines cannot be read, or have no C, or the compiler fails.
+    """Why not this cell: its lines cannot be read, or have no C, or the compiler fails."""
+    found = _of_cell(cell)
+    return None if isinstance(found, dict) else found
 
-    What was compiled is kept with what was read of the cell, for as long as that stays what its functions mean; before
-    its first use it is held to the torch engine.
+
+def _of_cell(cell: Cell) -> Dtypes | str | Unavailable:
+    """What was compiled of a cell, kept with what was read of it, for as long as that stays what its functions mean.
+
+    Before its first use it is held to the torch engine.
     """
     kept = Equations(cell).__dict__
     if "_native" not in kept:
@@ -60,8 +65,7 @@ def refused_cell(cell: Cell) -> str | Unavailable | None:
             if "_native" not in kept:
                 found = compiled(cell)
                 kept["_native"] = _tested(cell, found) if isinstance(found, dict) else found
-    found = kept["_native"]
-    return None if isinstance(found, dict) else found
+    return kept["_native"]  # type: ignore[no-any-return]
 
 
 def status(cell: Cell) -> str | None:
@@ -79,8 +83,10 @@ def _tested(cell: Cell, functions: Dtypes) -> Dtypes | Unavailable:
     shapes = [(T, B, I), (len(columns.places) * H,), (G * H, I), (G * H, H)]
     with torch.no_grad():
         for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
-            numbers = [(torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) / 2 for k, s in enumerate(shapes)]
-            operands = Operands(*numbers, None, tuple(numbers[0].new_zeros(B, H) for _ in cell.states))
+            x, bias, W_ih, W_hh = (
+                (torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) for k, s in enumerate(shapes)
+            )
+            operands = Operands(x, bias, W_ih, W_hh, None, tuple(x.new_zeros(B, H) for _ in cell.states))
             setting = Setting(cell, columns, [B] * T, reverse=False)
             ours, theirs = (
                 steps(setting, operands, True, functions=functions),
@@ -165,7 +171,7 @@ def steps(
         *([] if keep else [2 * s.numel() for s in state]),
         *([] if W_hr is None else [panels(of, R, H), B * H]),
     ]
-    scratch, at = _scratch(x, room)
+    _in_use, at = _scratch(x, room)
     prev = [t.data_ptr() for t in before] or at[2 : 2 + len(state)]
     projection = (0, 0) if W_hr is None else at[-2:]
     W_hr = W_hr if W_hr is None else W_hr.contiguous()
@@ -198,18 +204,18 @@ def gradients(
     H = W_ih.shape[0] // G
     d_output = None if upstream.output is None else upstream.output.contiguous()
     d_state = [
-        torch.zeros_like(s, memory_format=torch.contiguous_format) if d is None else d.clone(memory_format=torch.contiguous_format)
+        s.new_zeros(s.shape) if d is None else d.clone(memory_format=torch.contiguous_format)
         for s, d in zip(given, upstream.state, strict=True)
-    ]  # fmt: skip
+    ]
     d_pre, W_hh = torch.empty_like(pre), W_hh.contiguous()
-    d_emitted, unprojected = (None, None) if W_hr is None else (pre.new_empty(N, R), pre.new_empty(N, H))
+    d_emitted, unprojected = (pre.new_empty(N if W_hr is not None else 0, width) for width in (R, H))
     W_hr = W_hr if W_hr is None else W_hr.contiguous()
-    scratch, at = _scratch(x, [panels(of, R, G * H), 0 if W_hr is None else panels(of, H, R)])
+    _in_use, at = _scratch(x, [panels(of, R, G * H), 0 if W_hr is None else panels(of, H, R)])
     threads = team() if threads is None else threads
     _call(
         of, of.backward, setting, operands, (H, R), division, threads, (0,) * 14,
-        (W_hh.data_ptr(), _address(W_hr), *at, pre.data_ptr(), 1, _address(d_output), _address(unprojected)),
-        (d_pre.data_ptr(), _address(d_emitted), *(t.data_ptr() for t in (*kept.state_prev, *d_state))),
+        (W_hh.data_ptr(), _address(W_hr), *at, pre.data_ptr(), 1, _address(d_output), unprojected.data_ptr()),
+        (d_pre.data_ptr(), d_emitted.data_ptr(), *(t.data_ptr() for t in (*kept.state_prev, *d_state))),
     )  # fmt: skip
     d_input, d_hidden = columns.input_side(d_pre), columns.hidden_side(d_pre)
     return Operands(
@@ -217,13 +223,14 @@ def gradients(
         d_pre.sum(0) if needed.bias else None,
         multiply(of, threads, d_input.T, x.flatten(0, -2)) if needed.W_ih else None,
         multiply(of, threads, d_hidden.T, h_prev) if needed.W_hh else None,
-        multiply(of, threads, d_emitted.T, unprojected) if needed.W_hr and d_emitted is not None else None,
+        multiply(of, threads, d_emitted.T, unprojected) if needed.W_hr else None,
         tuple(d_state),
     )
 
 
 def _functions(setting: Setting, operands: Operands, given: Dtypes | None) -> Functions:
-    found: Dtypes = Equations(setting.cell).__dict__["_native"] if given is None else given
+    found = _of_cell(setting.cell) if given is None else given
+    assert isinstance(found, dict)
     return found[operands.x.dtype]
 
 

@@ -207,39 +207,22 @@ INLINE void store_part(real *to, vec x, int64_t n)
 }
 
 /* What the functions of the equations are made of: e^x = 2^n e^r with |r| <= ln 2 / 2, and the series of e^r and log. */
+#define EITHER(of_float, of_double) ((real)(REAL_BYTES == 4 ? (of_float) : (of_double)))
+#define EXPONENT_BIAS (REAL_BYTES == 4 ? 127 : 1023)
+#define MANTISSA_BITS (REAL_BYTES == 4 ? 23 : 52)
+#define EPSILON EITHER(0x1p-23, 0x1p-52)
+#define SMALLEST_NORMAL EITHER(0x1p-126, 0x1p-1022)
+#define ROUNDING EITHER(0x1.8p23, 0x1.8p52) /* added and taken away, it leaves a whole number */
 #define ONE_OVER_LN2 (real)1.44269504088896341
+#define LN2_HIGH EITHER(0.693359375, 0.693145751953125) /* so few digits that its multiples are exact */
+#define LN2_LOW EITHER(-2.12194440054690583e-4, 1.42860682030941723212e-6)
 #define SQRT_HALF (real)0.707106781186547524
-#if REAL_BYTES == 4
-#define EXPONENT_BIAS 127
-#define MANTISSA_BITS 23
-#define EPSILON 0x1p-23f
-#define SMALLEST_NORMAL 0x1p-126f
-#define ROUNDING 0x1.8p23f /* added and taken away, it leaves a whole number */
-#define LN2_HIGH 0.693359375f /* so few digits that its multiples are exact */
-#define LN2_LOW -2.12194440054690583e-4f
-#define EXP_LEAST -104 /* below it e^x is 0, */
-#define EXP_MOST 89    /* above it infinite */
-#define EXP_NORMAL 88  /* and up to here a normal number */
-#define TANH_FLAT 10   /* from here on tanh is 1 */
-#define EXP_TERMS 7
-#define LOG_TERMS 5
-#define SQRT __builtin_sqrtf
-#else
-#define EXPONENT_BIAS 1023
-#define MANTISSA_BITS 52
-#define EPSILON 0x1p-52
-#define SMALLEST_NORMAL 0x1p-1022
-#define ROUNDING 0x1.8p52
-#define LN2_HIGH 0.693145751953125
-#define LN2_LOW 1.42860682030941723212e-6
-#define EXP_LEAST -746
-#define EXP_MOST 710
-#define EXP_NORMAL 709
-#define TANH_FLAT 22
-#define EXP_TERMS 13
-#define LOG_TERMS 11
-#define SQRT __builtin_sqrt
-#endif
+#define EXP_LEAST EITHER(-104, -746) /* below it e^x is 0, */
+#define EXP_MOST EITHER(89, 710)     /* above it infinite, */
+#define EXP_NORMAL EITHER(88, 709)   /* and up to here a normal number */
+#define TANH_FLAT EITHER(10, 22)     /* from here on tanh is 1 */
+#define EXP_TERMS (REAL_BYTES == 4 ? 7 : 13)
+#define LOG_TERMS (REAL_BYTES == 4 ? 5 : 11)
 
 INLINE vec exp_series(vec r) /* 1/2! + r/3! + r^2/4! + ... */
 {
@@ -258,6 +241,26 @@ INLINE vec log_series(vec s2) /* artanh(s) / s = 1 + s^2/3 + s^4/5 + ... */
         sum = sum * s2 + (real)1 / (2 * k + 1);
     return sum;
 }
+
+INLINE vec where(ints yes, vec a, vec b) { return (vec)((yes & (ints)a) | (~yes & (ints)b)); }
+
+INLINE vec clamp(vec x, vec min, vec max) /* of nan it is nan, as torch's */
+{
+    x = where((x < min) | (min != min), min, x);
+    return where((x > max) | (max != max), max, x);
+}
+
+INLINE vec power_of_two(ints n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
+
+INLINE vec without_ln2(vec x, ints *n) /* r, with x = n ln 2 + r */
+{
+    vec k = x * ONE_OVER_LN2 + ROUNDING;
+    *n = (ints)k - (ints)splat(ROUNDING);
+    k -= ROUNDING;
+    return x - k * LN2_HIGH - k * LN2_LOW;
+}
+
+INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 
 /* ------------------------------------------------------------------------------------------------ the cell's equations
 
@@ -597,7 +600,7 @@ static void begin(const struct scan *a)
 {
     for (int s = 0; s < STATES; s++) {
         int64_t W = width(a, s), row = a->first_row;
-        if (!a->keep)
+        if (!a->keep && a->B > 0)
             for (int half = 0; half < 2; half++)
                 memcpy(a->prev[s] + half * a->B * W, a->state[s], sizeof(real) * a->B * W);
         for (int64_t k = 0, before = 0; a->keep && k < a->T; k++) {

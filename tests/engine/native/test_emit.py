@@ -31,15 +31,14 @@ EXPRESSIONS = [
     "maximum(a_pre, 0.5 * b_pre)",
     "minimum(a_pre, b_pre)",
     "clamp(a_pre, -1, 2)",
-    "clamp(a_pre, max=0.5)",
-    "clamp(a_pre, min=b_pre, max=None)",
+    "clamp_max(a_pre, 0.5)",
+    "clamp_min(a_pre, b_pre)",
     "where(a_pre > b_pre, a_pre, 2 * b_pre)",
     "where(a_pre >= 1, a_pre, 0)",
     "leaky_relu(a_pre)",
     "leaky_relu(a_pre, 0.2)",
     "elu(a_pre)",
     "elu(a_pre, alpha=0.5)",
-    "silu(a_pre)",
     "hardtanh(a_pre)",
     "hardtanh(a_pre, -2, max_val=0.5)",
     "hardsigmoid(a_pre)",
@@ -48,8 +47,6 @@ EXPRESSIONS = [
     "logsigmoid(a_pre)",
     "lerp(a_pre, b_pre, 0.25)",
     "lerp(a_pre, b_pre, sigmoid(a_pre))",
-    "addcmul(a_pre, b_pre, b_pre)",
-    "addcmul(a_pre, b_pre, b_pre, value=0.5)",
     "a_pre ** 2",
     "a_pre ** 3 - b_pre ** -2",
     "pow(square(a_pre) + 1, -1.5)",
@@ -177,13 +174,15 @@ def test_an_expression_is_torchs(expression, dtype):
     pairs = torch.cartesian_prod(edges, edges)
     a, b = torch.cat([pairs, 3 * torch.randn(156, 2)]).to(dtype).T.contiguous()
     names = {"number": torch.tensor(0.5, dtype=dtype), "a_pre": a, "b_pre": b}
-    for name in ("relu", "leaky_relu", "elu", "silu", "hardtanh", "hardsigmoid", "softplus", "logsigmoid"):
+    for name in ("relu", "leaky_relu", "elu", "hardtanh", "hardsigmoid", "softplus", "logsigmoid"):
         names[name] = getattr(torch.nn.functional, name)
     for name in (
         "sign",
         "maximum",
         "minimum",
         "clamp",
+        "clamp_min",
+        "clamp_max",
         "where",
         "lerp",
         "addcmul",
