@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ..cells.twins import LAYERS
+from ..engine import native
 from ..layers.characters import Characters, read_text
 from ..layers.checkpoint import load_recurrent
 from ..parity import verify
@@ -57,9 +58,10 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if options.json:
         check_writable(options.json)
     source = options.text or "Python's help texts"
-    console.print(
-        f"{count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters; torch {torch.__version__}"
-    )
+    here = native.enabled() and native.is_available()
+    engines = "the native engine, and the torch engine" if here else "the torch engine alone: see scratchrnn doctor"
+    text = f"{count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters"
+    console.print(f"{text}; torch {torch.__version__}; {engines}")
     width = console.width if console.is_terminal else _FULL
     console.print(_header(width))
     reports: list[tuple[verify.Case, Report]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from ..cells import TWINS, elman_relu
+from ..engine import native
 from ..layers.characters import CharacterModel, Characters
 from ..layers.convert import from_torch
 from .compare import Report, compare, for_json
@@ -30,6 +31,8 @@ class Case:
     length: int = 30
     layout: str = "time-major"
     """"time-major", "batch-first", "unbatched", "packed", or "step" for a cell."""
+    by_torch_engine: bool = False
+    """Ours by the torch engine, where the native one would run."""
 
     def run(self, characters: Characters) -> Report:
         """Compare ours, made of the module's own weights, with the module, from states that are not zero."""
@@ -38,7 +41,8 @@ class Case:
         input = self._input(characters, generator)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
-            return compare(from_torch(module), module, input, self._state(generator))
+            with native.flags(enabled=native.enabled() and not self.by_torch_engine):
+                return compare(from_torch(module), module, input, self._state(generator))
 
     @property
     def notes(self) -> list[str]:
@@ -74,7 +78,18 @@ class Case:
 
 
 def cases(quick: bool = False) -> Iterator[Case]:
-    """The table: every cell and layer over what can be set. `quick`: float32 only, and fewer of them."""
+    """The table: every cell and layer over what can be set. `quick`: float32 only, and fewer of them.
+
+    A layer stands there once for each engine that this machine has; a cell's one step needs none.
+    """
+    both = native.enabled() and native.is_available()
+    for case in _cases(quick):
+        yield case
+        if both and case.layout != "step":
+            yield replace(case, title=f"torch engine: {case.title}", by_torch_engine=True)
+
+
+def _cases(quick: bool) -> Iterator[Case]:
     size = {"input_size": 20, "hidden_size": 32}
     for dtype in _DTYPES[1:2] if quick else _DTYPES:
         for twin in TWINS:

@@ -44,8 +44,9 @@ def test_it_shows_what_the_engine_has_found_and_that_it_runs_the_cells(
     assert rows["flags"].startswith("-march=native -O2")
     assert re.fullmatch(r"\d+ bits", rows["vector width"])
     assert rows["self-test"] == "passed"
-    size = sum(path.stat().st_size for path in cache.iterdir())
-    assert rows["cache folder"] == f"{cache}: 3 files, {size / 1024:.1f} KiB"
+    size, files = sum(path.stat().st_size for path in cache.iterdir()), len([*cache.iterdir()])
+    assert files >= 3
+    assert rows["cache folder"] == f"{cache}: {files} files, {size / 1024:.1f} KiB"
     assert rows["switched on"] == "yes"
     assert [rows[word] for word in WORDS] == ["native"] * 4
 

@@ -277,6 +277,7 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 #define COLUMNS (GATES * UNITS)                            /* vectors in it */
 #define ROWS_OF(C) MAX(1, MIN(8, (REGISTERS - (C) - 2) / (C))) /* so many rows of sums leave room for a term of the panel */
 #define TERMS 512 /* of one sum: of longer ones partial sums are added, which lose less to rounding */
+#define RUN 64    /* of one sum over rows, the gradient of a weight: their signs differ, and they lose the most */
 
 /* The weights of a product y = W x, in panels or as they lie. */
 struct weights {
@@ -340,12 +341,12 @@ APART void pack_columns(const struct weights *w, int64_t panel)
    of every so manieth term, or each multiplication would wait for the one before; how rows fall into tiles should not
    show in the last bits, so that more rows have one. */
 INLINE void product(const int R, const int C, const int chains, const real *x, int64_t stride, int64_t K,
-                    const real *panel, vec *sum)
+                    int64_t run, const real *panel, vec *sum)
 {
     UNROLL for (int i = 0; i < R * C; i++)
         sum[i] = splat(0);
     for (int64_t k = 0; k < K;) {
-        int64_t end = MIN(k + TERMS, K);
+        int64_t end = MIN(k + run, K);
         vec part[4][8][MAX(WIDE, COLUMNS)];
         UNROLL for (int j = 0; j < chains; j++)
             UNROLL for (int i = 0; i < R * C; i++)
@@ -364,22 +365,24 @@ INLINE void product(const int R, const int C, const int chains, const real *x, i
     }
 }
 
-#define TILE(R, C) case R: if (R <= ROWS_OF(C)) product(R, C, 1, x, stride, K, panel, sum); return;
+#define TILE(R, C) case R: if (R <= ROWS_OF(C)) product(R, C, 1, x, stride, K, run, panel, sum); return;
 #define TILES(C)                                                                                                       \
     switch (alone ? 0 : R) {                                                                                           \
-        case 0: product(1, C, 4, x, stride, K, panel, sum); return;                                                    \
+        case 0: product(1, C, 4, x, stride, K, run, panel, sum); return;                                                    \
         TILE(1, C) TILE(2, C) TILE(3, C) TILE(4, C) TILE(5, C) TILE(6, C) TILE(7, C) TILE(8, C)                        \
     }
 
-static void times_wide(int R, int alone, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
+static void times_wide(int R, int alone, const real *x, int64_t stride, int64_t K, int64_t run, const real *panel,
+                       vec *sum)
 {
     TILES(WIDE)
 }
 
 static void times_gates(int R, int alone, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
 {
+    const int64_t run = TERMS;
 #if COLUMNS == WIDE
-    times_wide(R, alone, x, stride, K, panel, sum);
+    times_wide(R, alone, x, stride, K, run, panel, sum);
 #else
     TILES(COLUMNS)
 #endif
@@ -452,7 +455,7 @@ static void multiply_large(const struct large *a, struct team *team, int64_t me,
             s.rows = rows, s.tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE), s.tile = 0, s.groups = 1;
             EACH_TILE(s, b % 2, rows) {
                 vec sum[8 * WIDE];
-                times_wide(end - row, 0, x + row * stride, stride, n, w.panels + p * w.size + k * WIDE * V, sum);
+                times_wide(end - row, 0, x + row * stride, stride, n, a->across ? RUN : TERMS, w.panels + p * w.size + k * WIDE * V, sum);
                 for (int i = 0; i < (end - row) * WIDE; i++) {
                     int64_t unit = (p * WIDE + i % WIDE) * V, left = a->outputs - unit;
                     real *y = a->y + (first + row + i / WIDE) * a->y_stride + unit;
@@ -584,7 +587,7 @@ APART void forward_tile(const struct scan *a, const struct weights *w, const str
 APART void project_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->unprojected + row * a->H, a->H, a->H, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->unprojected + row * a->H, a->H, a->H, TERMS, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit;
@@ -680,7 +683,7 @@ APART void backward_tile(const struct scan *a, const struct weights *w, int64_t 
 {
     vec sum[8 * WIDE];
     const real *d_hidden = a->d_pre + (later + row) * PRE * a->H + SPLIT * a->H;
-    times_wide(R, a->B == 1, d_hidden, PRE * a->H, has_later ? w->terms : 0, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, d_hidden, PRE * a->H, has_later ? w->terms : 0, TERMS, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit, at = (offset + row + r) * a->R + unit;
@@ -702,7 +705,7 @@ APART void backward_tile(const struct scan *a, const struct weights *w, int64_t 
 APART void unproject_tile(const struct scan *a, const struct weights *w, int64_t offset, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->d_emitted + (offset + row) * a->R, a->R, a->R, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->d_emitted + (offset + row) * a->R, a->R, a->R, TERMS, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE && (p * WIDE + c) * V < a->H; c++)
             pull(a, offset, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);
