@@ -13,8 +13,13 @@ from functools import reduce
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
+import scratchrnn as sr
 from scratchrnn import cells
+from scratchrnn.parity.compare import Report, compare
 
 
 class Change(ast.NodeTransformer):
@@ -126,3 +131,14 @@ def install(monkeypatch: pytest.MonkeyPatch, original: Callable[..., Any], mutan
         for part in ("update", "adjoint"):
             if getattr(cell, part) is original:
                 monkeypatch.setitem(cell.__dict__, part, mutant)
+
+
+def verdict(kind: str, packed: bool = True, **options: Any) -> Report:
+    """Random everything: ragged lengths, both directions, biases, states, upstream gradients on outputs and states."""
+    B, T, I, H = 5, 7, 3, 4  # noqa: E741
+    theirs = getattr(nn, kind)(I, H, bidirectional=True, **options)
+    x = torch.randn(B, T, I) if options.get("batch_first") else torch.randn(T, B, I)
+    lengths = torch.tensor([3, 7, 1, 5, 5])
+    input = pack_padded_sequence(x, lengths, enforce_sorted=False) if packed else x
+    h = torch.randn(2, B, options.get("proj_size") or H)
+    return compare(sr.from_torch(theirs), theirs, input, (h, torch.randn(2, B, H)) if kind == "LSTM" else h)

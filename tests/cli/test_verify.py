@@ -39,7 +39,7 @@ def test_quick_verify_agrees_and_writes_json(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("13 comparisons on Python's help texts, ")
+    assert re.match("(22|13) comparisons on Python's help texts, ", lines[0])
     assert sum(line.startswith("ok ") for line in lines) == 16
     assert lines[-1].startswith("all agree: ")
     assert "\x1b" not in done.stdout
@@ -224,7 +224,7 @@ def test_a_closed_pipe_is_no_difference() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=600)
     assert done.returncode == 141
     assert done.stderr == ""
-    assert done.stdout.startswith("13 comparisons")
+    assert re.match("(22|13) comparisons", done.stdout)  # with a C compiler, by both engines
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])

@@ -8,28 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from mutants import Assigned, Change, Exchange, Flip, Reading, Returning, plant, signs
-from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from mutants import Assigned, Change, Exchange, Flip, Reading, Returning, plant, signs, verdict
 
-import scratchrnn as sr
 from scratchrnn import cells, cli, native
 from scratchrnn.engine import backward, columns, forward
 from scratchrnn.engine.columns import Operands
 from scratchrnn.layers import border, recurrent
 from scratchrnn.parity import verify
-from scratchrnn.parity.compare import Report, compare
-
-
-def verdict(kind: str, packed: bool = True, **options: Any) -> Report:
-    """Random everything: ragged lengths, both directions, biases, states, upstream gradients on outputs and states."""
-    B, T, I, H = 5, 7, 3, 4  # noqa: E741
-    theirs = getattr(nn, kind)(I, H, bidirectional=True, **options)
-    x = torch.randn(B, T, I) if options.get("batch_first") else torch.randn(T, B, I)
-    lengths = torch.tensor([3, 7, 1, 5, 5])
-    input = pack_padded_sequence(x, lengths, enforce_sorted=False) if packed else x
-    h = torch.randn(2, B, options.get("proj_size") or H)
-    return compare(sr.from_torch(theirs), theirs, input, (h, torch.randn(2, B, H)) if kind == "LSTM" else h)
 
 
 @pytest.fixture(autouse=True)

@@ -277,7 +277,7 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 #define COLUMNS (GATES * UNITS)                            /* vectors in it */
 #define ROWS_OF(C) MAX(1, MIN(8, (REGISTERS - (C) - 2) / (C))) /* so many rows of sums leave room for a term of the panel */
 #define TERMS 512 /* of one sum: of longer ones partial sums are added, which lose less to rounding */
-#define RUN 64    /* of one sum over rows, the gradient of a weight: their signs differ, and they lose the most */
+#define RUN 64    /* of one sum of a gradient outside the loop, which lose the most: the signs of their terms differ */
 
 /* The weights of a product y = W x, in panels or as they lie. */
 struct weights {
@@ -436,7 +436,7 @@ static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real
         }
 }
 
-static void multiply_large(const struct large *a, struct team *team, int64_t me, int64_t size)
+static void multiply_large(const struct large *a, int64_t run, struct team *team, int64_t me, int64_t size)
 {
     struct weights w = {a->W, a->W_stride, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE)};
     for (int64_t p = w.count * me / size; p < w.count * (me + 1) / size; p++)
@@ -455,7 +455,7 @@ static void multiply_large(const struct large *a, struct team *team, int64_t me,
             s.rows = rows, s.tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE), s.tile = 0, s.groups = 1;
             EACH_TILE(s, b % 2, rows) {
                 vec sum[8 * WIDE];
-                times_wide(end - row, 0, x + row * stride, stride, n, a->across ? RUN : TERMS, w.panels + p * w.size + k * WIDE * V, sum);
+                times_wide(end - row, 0, x + row * stride, stride, n, run, w.panels + p * w.size + k * WIDE * V, sum);
                 for (int i = 0; i < (end - row) * WIDE; i++) {
                     int64_t unit = (p * WIDE + i % WIDE) * V, left = a->outputs - unit;
                     real *y = a->y + (first + row + i / WIDE) * a->y_stride + unit;
@@ -470,7 +470,7 @@ struct multiplication { struct crew crew; struct large large; };
 
 static void multiply_part(const void *call, struct team *team, int64_t me, int64_t size)
 {
-    multiply_large(&((const struct multiplication *)call)->large, team, me, size);
+    multiply_large(&((const struct multiplication *)call)->large, RUN, team, me, size);
 }
 
 void multiply(const struct multiplication *a) { together(a, multiply_part); }
@@ -623,7 +623,7 @@ static void forward_part(const void *call, struct team *team, int64_t me, int64_
     int64_t most = a->W_hr ? MIN(ROWS_OF(COLUMNS), ROWS_OF(WIDE)) : ROWS_OF(COLUMNS);
     int64_t each_step = a->division == PANELS ? size : 1; /* so many meet */
     if (a->from == 0) {
-        multiply_large(&a->input, team, me, size);
+        multiply_large(&a->input, TERMS, team, me, size);
         pack(a, 0, me, size);
         if (me == 0)
             begin(a);
