@@ -24,6 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is marked `compiled` needs a C compiler."""
+    if item.get_closest_marker("compiled") and not native.is_available():
+        pytest.skip("needs a C compiler")
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     """Every test starts from the same random numbers."""

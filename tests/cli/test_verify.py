@@ -37,7 +37,7 @@ def test_quick_verify_agrees_and_writes_json(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scratchrnn", "verify", "--quick", "--json", str(tmp_path / "out.json")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""
+    assert done.stderr == "" or not native.is_available()  # of which a warning tells
     lines = done.stdout.splitlines()
     comparisons = 22 if native.is_available() else 13  # the layers by both engines
     assert lines[0].startswith(f"{comparisons} comparisons on Python's help texts, ")

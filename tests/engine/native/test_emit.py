@@ -11,6 +11,8 @@ import torch
 from scratchrnn.engine.native import build, emit
 from scratchrnn.equations import line
 
+pytestmark = pytest.mark.compiled
+
 # The largest error over all floats, in units in the last place, of float and of double.
 LARGEST_ERRORS = {
     "exp": (1.5, 1.5, np.exp),

@@ -16,6 +16,8 @@ from scratchrnn.engine.columns import Columns, Operands
 from scratchrnn.engine.forward import Run, Setting
 from scratchrnn.engine.native import run as native
 
+pytestmark = pytest.mark.compiled
+
 each_row = pytest.mark.parametrize("row", [row for row in ROWS if not row.cell.walk], ids=str)
 DIVISIONS = {
     "one thread": (native.ONE_THREAD, 1),
