@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from ..cells.cell import TAKEN, Cell, State
+from ..engine import segments
 from ..engine.columns import Columns, Operands, Weights
 from ..engine.forward import Run, Setting, replay, step_sizes, steps
+from ..engine.native.run import runs
 from ..equations.adjoint import seen
 from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted
@@ -174,7 +176,9 @@ class _Seen(NamedTuple):
 
 def _replayed(setting: Setting, operands: Operands) -> _Seen:
     """From what BPTT would keep, by one call of `update` for all steps."""
-    cell, run = setting.cell, steps(setting, operands, keep=True)
+    cell = setting.cell
+    native = runs(cell, [t for t in operands.flat() if t is not None])  # by the engine of the layer's own calls
+    run = segments.steps(setting._replace(native=native), operands, keep=True)
     kept = run.kept
     assert kept is not None and kept.pre is not None  # noqa: PT018 - one thought
     (_, *others), shown = replay(setting, kept, functools.partial(seen, cell))

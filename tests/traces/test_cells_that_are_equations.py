@@ -23,7 +23,7 @@ def layer_of(cell):
 def test_a_record_holds_every_lines_target_under_its_name(cell):
     layer, x = layer_of(cell), torch.randn(5, 2, I, dtype=torch.float64)
     trace = sr.trace(layer, x)
-    equal(trace.output, layer(x)[0])
+    torch.testing.assert_close(trace.output, layer(x)[0], rtol=1e-12, atol=1e-12)
     for record in (trace.layer(0), trace.layer(0, reverse=True)):
         targets = [each.target for each in Equations(cell).forward]
         assert set(targets) <= set(record)
