@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from itertools import accumulate
 from struct import pack
@@ -24,6 +25,17 @@ from .library import Dtypes, Functions, compiled, crew, team
 from .products import dense, large, multiply, panels
 
 _compiling = Lock()
+
+
+def _after_fork() -> None:
+    """Another thread of the parent may have been compiling, and is not here to end it."""
+    global _compiling
+    _compiling = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 """How the work of a scan is divided, as in scan.c."""
 

@@ -305,3 +305,18 @@ if child == 0:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert python(code).strip() == "7"
+
+
+def test_a_child_that_is_forked_while_a_cell_is_compiled_runs():
+    code = """
+import os
+from scratchrnn.engine.native import run
+with run._compiling:  # as another thread of the parent would hold it
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        step()
+        os._exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert python(code).strip() == "7"
