@@ -1,4 +1,5 @@
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _seed() -> None:
     """Every test starts from the same random numbers."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _graphs() -> Iterator[None]:
+    """Every test captures its own graphs: torch.compile gives up at a function's ninth, whoever had the others."""
+    yield
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
 
 
 @pytest.fixture(scope="module", params=["native", "torch"])

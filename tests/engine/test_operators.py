@@ -30,13 +30,6 @@ by_hand = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 OPERATORS = torch.ops.scratchrnn
 
 
-@pytest.fixture(autouse=True)
-def _fresh_compiler():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 def stack(row, **options):
     return row.layer(IN, H, num_layers=2, bidirectional=True, **({"proj_size": 2} if row.projects else {}), **options)
 
