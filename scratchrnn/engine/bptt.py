@@ -36,7 +36,7 @@ class BPTT(torch.autograd.Function):
         with without_autocast(operands.x):
             if setting.native:  # what is saved may come back as another kind of tensor, and gradients are the caller's
                 given = [t for t in (*saved, d_output, *d_state) if t is not None]
-                setting = setting._replace(native=refused_tensors(given) is None)
+                setting = setting if refused_tensors(given) is None else setting._replace(native=None)
             # create_graph=True, or many upstream gradients at once
             if torch.is_grad_enabled() or _batched([d_output, *d_state]):
                 return None, *_differentiable_gradients(setting, operands, needed, upstream)

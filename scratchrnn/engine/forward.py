@@ -27,7 +27,7 @@ class Setting(NamedTuple):
     sizes: list[int]
     reverse: bool
     checkpoint_every: int | None = None
-    native: bool = False
+    native: Any = None  # the functions of the native engine, if it is that
 
     def order(self) -> range:
         """The steps in the order in which they are taken."""

@@ -57,8 +57,8 @@ def scan(
     walks, captured = differentiable and _walked(cell), _captured()
     if checkpoint_every is not None and walks:
         raise ValueError(f"checkpoint_every needs a cell with an adjoint to train: {why_walked(cell)}")
-    native = not captured and runs(cell, tensors)
-    by_adjoint = native or (not walks and not _seen_by_torch(tensors, captured))
+    native = None if captured else runs(cell, tensors)
+    by_adjoint = native is not None or (not walks and not _seen_by_torch(tensors, captured))
     if by_adjoint and captured:
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
         return run.output, run.state

@@ -232,7 +232,7 @@ _ROWS = (
         latex=r"\exp",
         c=(
             "vec exp(vec x) { ints n; "
-            "vec y = 1 + expm1_near_0(without_ln2(clamp(x, splat(EXP_LEAST), splat(EXP_MOST)), &n)); "
+            "vec y = 1 + expm1_near_0(without_ln2(within(x, EXP_LEAST, EXP_MOST), &n)); "
             "return y * power_of_two(n >> 1) * power_of_two(n - (n >> 1)); }"
         ),
     ),
@@ -244,7 +244,7 @@ _ROWS = (
         cost=15,
         c=(
             "vec expm1(vec x) { ints n; "
-            "vec y = expm1_near_0(without_ln2(clamp(x, splat(EXP_LEAST), splat(EXP_MOST)), &n)); "
+            "vec y = expm1_near_0(without_ln2(within(x, EXP_LEAST, EXP_MOST), &n)); "
             "ints half = n >> 1; vec s = power_of_two(half); "
             "return where(n == 0, y, (y * s + (s - power_of_two(half - n))) * power_of_two(n - half)); "
             "}"
@@ -298,7 +298,7 @@ _ROWS = (
         cost=15,
         latex=r"\sigma",
         c=(
-            "vec sigmoid(vec x) { ints n; x = clamp(-x, splat(-EXP_NORMAL), splat(EXP_NORMAL)); "
+            "vec sigmoid(vec x) { ints n; x = within(-x, -EXP_NORMAL, EXP_NORMAL); "
             "vec y = 1 + expm1_near_0(without_ln2(x, &n)); return 1 / (1 + y * power_of_two(n)); }"
         ),
     ),
@@ -319,7 +319,7 @@ _ROWS = (
         latex=r"\tanh",
         c=(
             "vec tanh(vec x) { ints n; "
-            "vec y = expm1_near_0(without_ln2(2 * clamp(x, splat(-TANH_FLAT), splat(TANH_FLAT)), &n)); "
+            "vec y = expm1_near_0(without_ln2(2 * within(x, -TANH_FLAT, TANH_FLAT), &n)); "
             "vec s = power_of_two(n); y = y * s + (s - 1); return y / (y + 2); }"
         ),
     ),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from struct import Struct
 from typing import Any, NamedTuple
 
 import torch
@@ -23,11 +25,13 @@ class Functions(NamedTuple):
     forward: Any
     backward: Any
     multiply: Any
+    pack: Callable[..., bytes]  # the fields of `scan`
+    numbers: bool  # whether the lines have some from outside
     lanes: int  # V
     units: int  # vectors of units in a panel of gates
     columns: int  # vectors in it
     wide: int  # vectors in a panel without gates
-    numbers: bool  # whether the lines have some from outside
+    chunk: int  # rows of an input product
 
 
 Dtypes = dict[torch.dtype, Functions]
@@ -56,8 +60,8 @@ def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
     forward, backward, multiply = (getattr(library, f"{name}_{real}") for name in ("forward", "backward", "multiply"))
     for function in (forward, backward, multiply):
         function.argtypes, function.restype = [ctypes.c_char_p], None
-    lanes, units, columns, wide = (ctypes.c_int64 * 4).in_dll(library, f"layout_{real}")
-    return Functions(forward, backward, multiply, lanes, units, columns, wide, numbers)
+    *layout, fields = (ctypes.c_int64 * 6).in_dll(library, f"layout_{real}")
+    return Functions(forward, backward, multiply, Struct(f"{fields}q").pack, numbers, *layout)
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

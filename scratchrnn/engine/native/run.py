@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Sequence
 from itertools import accumulate
-from struct import pack
 from threading import Lock
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..forward import Kept, Run, Setting
 from .build import Unavailable
 from .choice import enabled, refused
 from .library import Dtypes, Functions, compiled, crew, team
-from .products import dense, large, multiply, panels
+from .products import multiply, panels
 
 _compiling = Lock()
 
@@ -40,24 +39,25 @@ ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 """How the work of a scan is divided, as in scan.c."""
 
 _PIECE = 2e10  # operations of one call into C, which no Ctrl-C interrupts: some tenths of a second
-_TINY = 2e5  # of a step: a second thread would take as long to be told
+_TINY = 4e4  # of a step: a second thread would take as long to be told
 _CACHED = 1 << 18  # bytes of weights of which each thread may have all
 
 # ---------------------------------------------------------------------------------------------------- what it takes
 
 
-def runs(cell: Cell, tensors: Sequence[Tensor]) -> bool:
-    """Whether the native engine runs this call; where it is wanted and does not, the reason is said.
+def runs(cell: Cell, tensors: Sequence[Tensor]) -> Dtypes | None:
+    """The functions by which the native engine runs this call; where it is wanted and does not, the reason is said.
 
     Raises:
         Unavailable: it does not, and is required.
     """
     if not enabled():
-        return False
-    reason = refused_tensors(tensors) or refused_cell(cell)
-    if reason is not None:
-        refused(reason)
-    return reason is None
+        return None
+    found = refused_tensors(tensors) or _of_cell(cell)
+    if isinstance(found, dict):
+        return found
+    refused(found)
+    return None
 
 
 def refused_cell(cell: Cell) -> str | Unavailable | None:
@@ -99,17 +99,14 @@ def _tested(cell: Cell, functions: Dtypes) -> Dtypes | Unavailable:
                 (torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) for k, s in enumerate(shapes)
             )
             operands = Operands(x, bias, W_ih, W_hh, None, tuple(x.new_zeros(B, H) for _ in cell.states))
-            setting = Setting(cell, columns, [B] * T, reverse=False)
-            ours, theirs = (
-                steps(setting, operands, True, functions=functions),
-                forward.steps(setting, operands, keep=True),
-            )
+            setting = Setting(cell, columns, [B] * T, reverse=False, native=functions)
+            ours, theirs = steps(setting, operands, True), forward.steps(setting, operands, keep=True)
             assert ours.kept is not None  # it was asked for
             wanted = Operands.of([t is not None for t in operands.flat()])
             upstream = Run(theirs.output.cos(), tuple(s.cos() for s in theirs.state))
             given = setting, operands, ours.kept, wanted, upstream
             pairs = [(ours.output, theirs.output), *zip(ours.state, theirs.state, strict=True)]
-            pairs += zip(gradients(*given, functions=functions).flat(), backward.gradients(*given).flat(), strict=True)
+            pairs += zip(gradients(*given).flat(), backward.gradients(*given).flat(), strict=True)
             for a, b in pairs:
                 if a is not None and not torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True):
                     return Unavailable(
@@ -158,43 +155,31 @@ def divided(batch: int, weights: int, itemsize: int, threads: int) -> int:
 
 
 def steps(
-    setting: Setting,
-    operands: Operands,
-    keep: bool = False,
-    division: int | None = None,
-    threads: int | None = None,
-    functions: Dtypes | None = None,
+    setting: Setting, operands: Operands, keep: bool = False, division: int | None = None, threads: int | None = None
 ) -> Run:
-    """The loop over time, as `engine.forward.steps`.
-
-    Division and threads are the shape's and torch's if not given, and the functions the cell's.
-    """
-    of, (x, bias, W_ih, W_hh, W_hr, given) = _functions(setting, operands, functions), operands
-    (B, R), H = given[0].shape, W_ih.shape[0] // len(setting.cell.gates)
-    rows, W_T, W_hh = x.flatten(0, -2).contiguous(), dense(W_ih.T), W_hh.contiguous()
-    pre = x.new_empty(rows.shape[0], len(setting.columns.places) * H)
+    """The loop over time, as `engine.forward.steps`. Division and threads are the shape's and torch's if not given."""
+    of, (x, bias, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
+    (B, R), (outputs, I) = given[0].shape, W_ih.shape  # noqa: E741
+    H, N = outputs // len(setting.cell.gates), x.numel() // I
+    width = len(setting.columns.places) * H
+    x, W_ih, W_hh = x.contiguous(), W_ih.contiguous(), W_hh.contiguous()
     output = x.new_empty(*x.shape[:-1], R)
     state = [s.clone(memory_format=torch.contiguous_format) for s in given]
-    before = [x.new_empty(rows.shape[0], s.shape[1]) for s in state] if keep else []
-    unit = of.units * of.lanes
-    room = [
-        panels(of, W_T.shape[1], W_T.shape[0]),
-        -(-H // unit) * of.columns * of.lanes * R,
-        *([] if keep else [2 * s.numel() for s in state]),
-        *([] if W_hr is None else [panels(of, R, H), B * H]),
-    ]
+    kept = Kept(x.new_empty(N, width), tuple(x.new_empty(N, s.shape[1]) for s in state)) if keep else None
+    units = of.units * of.lanes
+    room = [panels(of, outputs, I), -(-H // units) * of.columns * of.lanes * R]
+    if kept is None:
+        room += [min(N, 2 * of.chunk + B) * width, *(2 * s.numel() for s in state)]
+    if W_hr is not None:
+        W_hr, room = W_hr.contiguous(), [*room, panels(of, R, H), B * H]
     _in_use, at = _scratch(x, room)
-    prev = [t.data_ptr() for t in before] or at[2 : 2 + len(state)]
-    projection = (0, 0) if W_hr is None else at[-2:]
-    W_hr = W_hr if W_hr is None else W_hr.contiguous()
-    last = [t.data_ptr() for t in state]
-    _call(
-        of, of.forward, setting, operands, (H, R), division, threads,
-        large(of, rows, W_T, bias, pre, at[0]),
-        (W_hh.data_ptr(), _address(W_hr), at[1], projection[0], pre.data_ptr(), keep, output.data_ptr(), projection[1]),
-        (0, 0, *prev, *last),
-    )  # fmt: skip
-    return Run(output, tuple(state), Kept(pre, tuple(before)) if keep else None)
+    pre, *prev = at[2 : 3 + len(state)] if kept is None else [t.data_ptr() for t in kept.flat()]
+    panels_hr, unprojected = (0, 0) if W_hr is None else at[-2:]
+    weights = W_hh.data_ptr(), _address(W_hr), at[1], panels_hr, pre, keep, output.data_ptr(), unprojected, 0, 0
+    product = N, outputs, I, x.data_ptr(), I, 0, W_ih.data_ptr(), I, 1, _address(bias), pre, width, at[0], at[0]
+    states = [t.data_ptr() for t in state]
+    _call(of, of.forward, setting, operands, (H, R), division, threads, product, (*weights, *prev, *states))
+    return Run(output, tuple(state), kept)
 
 
 def gradients(
@@ -205,10 +190,9 @@ def gradients(
     upstream: Run,
     division: int | None = None,
     threads: int | None = None,
-    functions: Dtypes | None = None,
 ) -> Operands:
     """The gradients of the operands, as `engine.backward.gradients`."""
-    of, (x, _, W_ih, W_hh, W_hr, given) = _functions(setting, operands, functions), operands
+    of, (x, _, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
     columns = setting.columns
     pre, (h_prev, *_) = kept.pre, kept.state_prev
     assert pre is not None
@@ -224,11 +208,9 @@ def gradients(
     W_hr = W_hr if W_hr is None else W_hr.contiguous()
     _in_use, at = _scratch(x, [panels(of, R, G * H), 0 if W_hr is None else panels(of, H, R)])
     threads = team() if threads is None else threads
-    _call(
-        of, of.backward, setting, operands, (H, R), division, threads, (0,) * 14,
-        (W_hh.data_ptr(), _address(W_hr), *at, pre.data_ptr(), 1, _address(d_output), unprojected.data_ptr()),
-        (d_pre.data_ptr(), d_emitted.data_ptr(), *(t.data_ptr() for t in (*kept.state_prev, *d_state))),
-    )  # fmt: skip
+    weights = W_hh.data_ptr(), _address(W_hr), *at, pre.data_ptr(), 1, _address(d_output), unprojected.data_ptr()
+    tail = *weights, d_pre.data_ptr(), d_emitted.data_ptr(), *(t.data_ptr() for t in (*kept.state_prev, *d_state))
+    _call(of, of.backward, setting, operands, (H, R), division, threads, (0,) * 14, tail)
     d_input, d_hidden = columns.input_side(d_pre), columns.hidden_side(d_pre)
     return Operands(
         multiply(of, threads, d_input, W_ih).view(x.shape) if needed.x else None,
@@ -240,8 +222,8 @@ def gradients(
     )
 
 
-def _functions(setting: Setting, operands: Operands, given: Dtypes | None) -> Functions:
-    found = _of_cell(setting.cell) if given is None else given
+def _functions(setting: Setting, operands: Operands) -> Functions:
+    found = setting.native or _of_cell(setting.cell)
     assert isinstance(found, dict)
     return found[operands.x.dtype]
 
@@ -263,14 +245,15 @@ def _scratch(like: Tensor, room: Sequence[int]) -> tuple[Tensor, list[int]]:
 
 
 def _call(
-    functions: Functions,
+    of: Functions,
     function: Any,
     setting: Setting,
     operands: Operands,
     widths: tuple[int, int],
     division: int | None,
     threads: int | None,
-    *fields: Sequence[int],
+    product: Sequence[int],
+    tail: Sequence[int],
 ) -> None:
     """Run all steps in C, some at a time, so that Ctrl-C is answered between."""
     (H, R), sizes, T, reverse = widths, setting.sizes, len(setting.sizes), setting.reverse
@@ -278,28 +261,19 @@ def _call(
     threads = team() if threads is None else threads
     if division is None:
         division = divided(B, weights, operands.x.itemsize, threads)
-    first, *others = fields
-    numbers = _numbers(setting.cell) if functions.numbers else None
+    head = *crew(threads if division != ONE_THREAD else 1), *product, division, T
+    numbers = _numbers(setting.cell) if of.numbers else None
     packed = torch.tensor(sizes) if operands.x.dim() == 2 else None
-    before = [0, *accumulate(sizes)]
-    backward = not any(first)
+    tail = reverse, B, H, R, _address(packed), _address(numbers), *tail
     length = max(1, int(_PIECE / max(1, 2 * B * weights)))
-    pieces = [(k, min(k + length, T)) for k in range(0, T, length)]
-    for start, end in reversed(pieces) if backward else pieces:
-        k = end if backward else start  # where the rows of this step begin, behind the last one too
-        row = before[T - 1 - k if reverse else k] if k < T else before[0 if reverse else T]
-        given = (
-            *crew(threads if division != ONE_THREAD else 1),
-            *first,
-            division,
-            T,
-            start,
-            end,
-            row,
-            reverse,
-            B,
-            H,
-            R,
-        )
-        tail = (_address(packed), _address(numbers), *(number for group in others for number in group))
-        function(pack(f"{len(given) + len(tail)}q", *given, *tail))
+    pieces = range(0, T, length)
+    backward = function is of.backward
+    for start in reversed(pieces) if backward else pieces:
+        end = min(start + length, T)
+        function(of.pack(*head, start, end, _first_row(setting, end if backward else start), *tail))
+
+
+def _first_row(setting: Setting, k: int) -> int:
+    """Where the rows of the k-th step that is taken begin, behind the last one too."""
+    sizes, t = setting.sizes, len(setting.sizes) - 1 - k if setting.reverse else k
+    return sum(sizes[: max(t, 0)])

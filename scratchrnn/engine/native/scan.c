@@ -36,6 +36,12 @@
 #define REGISTERS 16
 #endif
 
+#if defined(__AVX512F__) && defined(__has_builtin)
+#if __has_builtin(__builtin_ia32_loadups512_mask)
+#define HAS_MASKS
+#endif
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define APART static __attribute__((noinline)) /* compiled once, wherever it is called */
 #ifdef __clang__
@@ -48,6 +54,7 @@
 #else
 #define ZIP(a, b, ...) __builtin_shuffle(a, b, (ints){__VA_ARGS__})
 #endif
+#define FETCH(address) __builtin_prefetch(address)
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
@@ -174,8 +181,13 @@ static void together(const void *call, void (*part)(const void *, struct team *,
 
 #if REAL_BYTES == 4
 #define whole int32_t
+#define MASKED_(kind) __builtin_ia32_##kind##ups512_mask
 #else
 #define whole int64_t
+#define MASKED_(kind) __builtin_ia32_##kind##upd512_mask
+#endif
+#ifdef HAS_MASKS /* a vector's tail by one instruction, for which vector extensions have no words */
+#define MASKED MASKED_
 #endif
 typedef real vec __attribute__((vector_size(VECTOR_BYTES), may_alias));
 typedef whole ints __attribute__((vector_size(VECTOR_BYTES), may_alias));
@@ -189,21 +201,29 @@ INLINE void store(real *to, vec x) { *(loose *)to = x; }
 
 INLINE vec load_part(const real *from, int64_t n) /* the first n, then zeros */
 {
+#ifdef MASKED
+    return MASKED(load)(from, (vec){0}, (1u << MIN(n, V)) - 1);
+#else
     if (n >= V)
         return load(from);
     vec x = {0};
     for (int64_t i = 0; i < n; i++)
         x[i] = from[i];
     return x;
+#endif
 }
 
 INLINE void store_part(real *to, vec x, int64_t n)
 {
+#ifdef MASKED
+    MASKED(store)(to, x, (1u << MIN(n, V)) - 1);
+#else
     if (n >= V)
         store(to, x);
     else
         for (int64_t i = 0; i < n; i++)
             to[i] = x[i];
+#endif
 }
 
 /* What the functions of the equations are made of: e^x = 2^n e^r with |r| <= ln 2 / 2, and the series of e^r and log. */
@@ -248,6 +268,12 @@ INLINE vec clamp(vec x, vec min, vec max) /* of nan it is nan, as torch's */
 {
     x = where((x < min) | (min != min), min, x);
     return where((x > max) | (max != max), max, x);
+}
+
+INLINE vec within(vec x, real min, real max) /* clamp by constants */
+{
+    x = where(x < min, splat(min), x);
+    return where(x > max, splat(max), x);
 }
 
 INLINE vec power_of_two(ints n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
@@ -420,6 +446,7 @@ struct large { /* y [N, outputs] = x W + bias; every field has eight bytes, as P
     int64_t y_stride;
     real *panels, *blocks; /* room for W, and for BLOCK * TERMS numbers of x for each thread */
 };
+#define CHUNK 96 /* rows of an input product, at least, but for a short sequence's */
 #define BLOCK 96 /* rows that stay in the cache while the panels pass by */
 
 /* x [BLOCK, TERMS] = the transpose of n terms of so many rows that lie across. */
@@ -436,31 +463,60 @@ static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real
         }
 }
 
-static void multiply_large(const struct large *a, int64_t run, struct team *team, int64_t me, int64_t size)
+INLINE struct weights of_large(const struct large *a)
 {
-    struct weights w = {a->W, a->W_stride, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE)};
-    for (int64_t p = w.count * me / size; p < w.count * (me + 1) / size; p++)
-        a->W_across ? pack_rows(&w, 1, WIDE, p) : pack_columns(&w, p);
-    meet(team, size);
+    return (struct weights){a->W, a->W_stride, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE)};
+}
+
+/* y = x W + bias, for n terms from the k-th on: of the first ones, or to be added to what is there. */
+APART void large_tile(const struct large *a, int64_t first, int64_t rows, const real *x, int64_t stride, int64_t k,
+                      int64_t n, int64_t run, int64_t unit, const real *panel)
+{
+    real *y = a->y + first * a->y_stride + unit;
+    const real *bias = k == 0 && a->bias ? a->bias + unit : NULL;
+    for (int r = 0; r < rows; r++)
+        UNROLL for (int c = 0; c < WIDE; c++)
+            FETCH(y + r * a->y_stride + c * V);
+    vec sum[8 * WIDE];
+    times_wide(rows, 0, x, stride, n, run, panel, sum);
+    for (int r = 0; r < rows; r++, y += a->y_stride)
+        UNROLL for (int c = 0; c < WIDE; c++) {
+            int64_t left = MAX(0, a->outputs - unit - c * V);
+            const real *to_add = k > 0 ? y : bias;
+            if (to_add)
+                sum[r * WIDE + c] += load_part(to_add + c * V, left);
+            store_part(y + c * V, sum[r * WIDE + c], left);
+        }
+}
+
+/* Some rows of it; `fresh`: W is still to be put in panels, each as it is needed. */
+static void multiply_rows(const struct large *a, int fresh, int64_t run, struct team *team, int64_t me, int64_t size)
+{
+    struct weights w = of_large(a);
     struct share s = share_of(&w, !a->across && w.count >= size, 1, 1, me, size);
     int64_t blocks = (a->N + BLOCK - 1) / BLOCK, groups = s.groups, mine = s.tile;
     blocks = (blocks + groups - 1) / groups * groups;
+    if (fresh && groups > 1) {
+        for (int64_t p = w.count * me / size; p < w.count * (me + 1) / size; p++)
+            a->W_across ? pack_rows(&w, 1, WIDE, p) : pack_columns(&w, p);
+        meet(team, size);
+        fresh = 0;
+    }
     for (int64_t k = 0; k == 0 || k < a->terms; k += TERMS)
         for (int64_t b = mine; b < blocks; b += groups) {
             int64_t first = a->N * b / blocks, rows = a->N * (b + 1) / blocks - first, n = MIN(TERMS, a->terms - k);
             const real *x = a->across ? a->blocks + me * BLOCK * TERMS : a->x + first * a->stride + k;
-            int64_t stride = a->across ? TERMS : a->stride;
+            int64_t stride = a->across ? TERMS : a->stride, tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE);
             if (a->across)
                 turn(a->x + k * a->stride + first, a->stride, n, rows, (real *)x);
-            s.rows = rows, s.tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE), s.tile = 0, s.groups = 1;
-            EACH_TILE(s, b % 2, rows) {
-                vec sum[8 * WIDE];
-                times_wide(end - row, 0, x + row * stride, stride, n, run, w.panels + p * w.size + k * WIDE * V, sum);
-                for (int i = 0; i < (end - row) * WIDE; i++) {
-                    int64_t unit = (p * WIDE + i % WIDE) * V, left = a->outputs - unit;
-                    real *y = a->y + (first + row + i / WIDE) * a->y_stride + unit;
-                    if (left > 0)
-                        store_part(y, sum[i] + (k > 0 ? load_part(y, left) : a->bias ? load_part(a->bias + unit, left) : splat(0)), left);
+            for (int64_t i = 0; i < s.panels_end - s.panel; i++) {
+                int64_t p = b % 2 ? s.panels_end - 1 - i : s.panel + i;
+                if (fresh && k == 0 && b == mine)
+                    a->W_across ? pack_rows(&w, 1, WIDE, p) : pack_columns(&w, p);
+                for (int64_t t = 0; t < tiles; t++) {
+                    int64_t row = rows * t / tiles, end = rows * (t + 1) / tiles;
+                    large_tile(a, first + row, end - row, x + row * stride, stride, k, n, run, p * WIDE * V,
+                               w.panels + p * w.size + k * WIDE * V);
                 }
             }
         }
@@ -470,7 +526,7 @@ struct multiplication { struct crew crew; struct large large; };
 
 static void multiply_part(const void *call, struct team *team, int64_t me, int64_t size)
 {
-    multiply_large(&((const struct multiplication *)call)->large, RUN, team, me, size);
+    multiply_rows(&((const struct multiplication *)call)->large, 1, RUN, team, me, size);
 }
 
 void multiply(const struct multiplication *a) { together(a, multiply_part); }
@@ -549,39 +605,49 @@ INLINE real *after(const struct scan *a, const struct moment *t, int s, int64_t 
     return (row < t->next_n ? t->next[s] : a->state[s]) + row * width(a, s);
 }
 
-/* The equations for a row and a vector of units. */
-APART void take(const struct scan *a, const struct moment *t, int64_t row, int64_t unit, const vec *sum)
+/* The equations for some rows and a vector of units. */
+APART void take(const struct scan *a, const struct moment *t, int64_t row, int64_t end, int64_t unit, const vec *sum)
 {
-    int64_t H = a->H, n = H - unit;
-    real *at = t->pre + row * PRE * H + unit;
-    vec pre[PRE], prev[STATES], next[STATES];
-    UNROLL for (int p = 0; p < PRE; p++) {
-        if (p < GATES)
-            pre[p] = load_part(at + p * H, n);
-        else /* the hidden half of a split gate has no input product */
-            pre[p] = a->input.bias ? load_part(a->input.bias + p * H + unit, n) : splat(0);
-        if (p >= SPLIT) {
-            pre[p] += sum[p - SPLIT];
-            if (a->keep)
-                store_part(at + p * H, pre[p], n);
+    const int64_t H = a->H, n = H - unit, projected = a->W_hr != NULL, keep = a->keep;
+    const real *bias = a->input.bias;
+    real *emitted = (projected ? a->unprojected : t->output) + unit;
+    for (; row < end; row++, sum += COLUMNS) {
+        real *at = t->pre + row * PRE * H + unit;
+        vec pre[PRE], prev[STATES], next[STATES];
+        UNROLL for (int p = 0; p < PRE; p++) {
+            if (p < GATES)
+                pre[p] = load_part(at + p * H, n);
+            else /* the hidden half of a split gate has no input product */
+                pre[p] = bias ? load_part(bias + p * H + unit, n) : splat(0);
+            if (p >= SPLIT) {
+                pre[p] += sum[p - SPLIT];
+                if (keep)
+                    store_part(at + p * H, pre[p], n);
+            }
         }
+        UNROLL for (int s = 0; s < STATES; s++)
+            prev[s] = s == 0 && projected ? splat(0) : load_part(t->prev[s] + row * H + unit, n);
+        update(pre, prev, a->number, next);
+        UNROLL for (int s = 0; s < STATES; s++)
+            if (s > 0 || !projected)
+                store_part(after(a, t, s, row) + unit, next[s], n);
+        store_part(emitted + row * H, next[0], n);
     }
-    UNROLL for (int s = 0; s < STATES; s++)
-        prev[s] = s == 0 && a->W_hr ? splat(0) : load_part(t->prev[s] + row * H + unit, n);
-    update(pre, prev, a->number, next);
-    UNROLL for (int s = 0; s < STATES; s++)
-        if (s > 0 || !a->W_hr)
-            store_part(after(a, t, s, row) + unit, next[s], n);
-    store_part((a->W_hr ? a->unprojected : t->output) + row * H + unit, next[0], n);
 }
 
 APART void forward_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * COLUMNS];
+    int64_t unit = p * UNITS * V;
+    for (int r = 0; r < R; r++) { /* what the equations take, as long as the product lasts */
+        UNROLL for (int g = 0; g < GATES; g++)
+            FETCH(t->pre + (row + r) * PRE * a->H + g * a->H + unit);
+        UNROLL for (int s = 1; s < STATES; s++)
+            FETCH(t->prev[s] + (row + r) * a->H + unit);
+    }
     times_gates(R, a->B == 1, t->prev[0] + row * w->terms, w->terms, w->terms, w->panels + p * w->size, sum);
-    for (int u = 0; u < UNITS && (p * UNITS + u) * V < w->outputs; u++)
-        for (int r = 0; r < R; r++)
-            take(a, t, row + r, (p * UNITS + u) * V, sum + (r * UNITS + u) * GATES);
+    for (int u = 0; u < UNITS && unit < w->outputs; u++, unit += V)
+        take(a, t, row, row + R, unit, sum + u * GATES);
 }
 
 APART void project_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
@@ -616,6 +682,28 @@ static void begin(const struct scan *a)
     }
 }
 
+struct chunk { /* steps whose input product is made at once: of so many rows that the panels are worth the way */
+    int64_t lowest, end; /* the row with which the buffer begins, and the first step behind */
+    int64_t left;        /* rows that this call has still to take */
+};
+
+/* The input product of the next one, whose first step has its rows at `offset`. */
+static struct large next_chunk(const struct scan *a, int64_t offset, struct chunk *c)
+{
+    struct large input = a->input;
+    int64_t rows = 0, first = offset;
+    while (c->end < a->to && (rows < CHUNK || c->left < CHUNK)) {
+        int64_t n = rows_at(a, c->end++);
+        first -= a->reverse && rows > 0 ? n : 0;
+        rows += n, c->left -= n;
+    }
+    c->lowest = a->keep ? 0 : first;
+    input.N = rows;
+    input.x += first * input.stride;
+    input.y += (first - c->lowest) * input.y_stride;
+    return input;
+}
+
 static void forward_part(const void *call, struct team *team, int64_t me, int64_t size)
 {
     const struct scan *a = call;
@@ -623,16 +711,23 @@ static void forward_part(const void *call, struct team *team, int64_t me, int64_
     int64_t most = a->W_hr ? MIN(ROWS_OF(COLUMNS), ROWS_OF(WIDE)) : ROWS_OF(COLUMNS);
     int64_t each_step = a->division == PANELS ? size : 1; /* so many meet */
     if (a->from == 0) {
-        multiply_large(&a->input, TERMS, team, me, size);
         pack(a, 0, me, size);
         if (me == 0)
             begin(a);
-        meet(team, size);
     }
     int64_t offset = a->first_row;
+    struct chunk chunk = {0, a->from, 0};
+    for (int64_t k = a->from; k < a->to; k++)
+        chunk.left += rows_at(a, k);
     for (int64_t k = a->from; k < a->to; k++) {
         int64_t n = rows_at(a, k), next_n = rows_at(a, k + 1), next = offset + (a->reverse ? -next_n : n);
-        struct moment t = {n, next_n, a->pre + offset * PRE * a->H, a->output + offset * a->R};
+        if (k == chunk.end) {
+            struct large input = next_chunk(a, offset, &chunk);
+            meet(team, size);
+            multiply_rows(&input, k == 0, TERMS, team, me, size);
+            meet(team, size);
+        }
+        struct moment t = {n, next_n, a->pre + (offset - chunk.lowest) * PRE * a->H, a->output + offset * a->R};
         for (int s = 0; s < STATES; s++) {
             t.prev[s] = a->prev[s] + (a->keep ? offset : k % 2 * a->B) * width(a, s);
             t.next[s] = a->prev[s] + (a->keep ? next : (k + 1) % 2 * a->B) * width(a, s);
@@ -656,7 +751,7 @@ void forward(const struct scan *a) { together(a, forward_part); }
 /* ------------------------------------------------------------------------------------------------ backward */
 
 /* dh is complete: the lines of the adjoint, for a row of the step that made h and a vector of units. */
-APART void pull(const struct scan *a, int64_t offset, int64_t row, int64_t unit, vec dh)
+INLINE void pull(const struct scan *a, int64_t offset, int64_t row, int64_t unit, vec dh)
 {
     int64_t H = a->H, n = H - unit, at = (offset + row) * H + unit, at_pre = (offset + row) * PRE * H + unit;
     vec pre[PRE], prev[STATES], arriving[STATES], d_pre[PRE], d_prev[STATES], emitted;
@@ -683,6 +778,17 @@ APART void backward_tile(const struct scan *a, const struct weights *w, int64_t 
 {
     vec sum[8 * WIDE];
     const real *d_hidden = a->d_pre + (later + row) * PRE * a->H + SPLIT * a->H;
+    for (int r = 0; r < R && moves && !a->W_hr; r++) /* what the equations take, as long as the product lasts */
+        for (int c = 0; c < WIDE; c++) {
+            int64_t unit = (p * WIDE + c) * V, at = (offset + row + r) * a->H + unit;
+            UNROLL for (int g = 0; g < PRE; g++) {
+                FETCH(a->pre + (offset + row + r) * PRE * a->H + g * a->H + unit);
+                FETCH(a->d_pre + (offset + row + r) * PRE * a->H + g * a->H + unit);
+            }
+            UNROLL for (int s = 0; s < STATES; s++)
+                FETCH(a->prev[s] + at);
+            FETCH(a->output + at);
+        }
     times_wide(R, a->B == 1, d_hidden, PRE * a->H, has_later ? w->terms : 0, TERMS, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
@@ -746,4 +852,4 @@ static void backward_part(const void *call, struct team *team, int64_t me, int64
 
 void backward(const struct scan *a) { together(a, backward_part); }
 
-const int64_t layout[] = {V, UNITS, COLUMNS, WIDE}; /* what Python must know to make room */
+const int64_t layout[] = {V, UNITS, COLUMNS, WIDE, CHUNK, sizeof(struct scan) / 8}; /* what Python must know to make room */

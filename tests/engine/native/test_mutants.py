@@ -99,8 +99,8 @@ BUGS = {
         {"dinput", "dh_0"},
     ),
     "the hidden product in the wrong window": (
-        "if (p >= SPLIT) {\n            pre[p] += sum[p - SPLIT];",
-        "if (p < GATES) {\n            pre[p] += sum[p];",
+        "if (p >= SPLIT) {\n                pre[p] += sum[p - SPLIT];",
+        "if (p < GATES) {\n                pre[p] += sum[p];",
         "GRU",
         {"output"},
     ),
@@ -111,14 +111,14 @@ BUGS = {
         {"h_n", "c_n"},
     ),
     "the bias of a split gate forgotten": (
-        "pre[p] = a->input.bias ? load_part(a->input.bias + p * H + unit, n) : splat(0);",
+        "pre[p] = bias ? load_part(bias + p * H + unit, n) : splat(0);",
         "pre[p] = splat(0);",
         "GRU",
         {"output"},
     ),
     "the input's bias forgotten": (
-        "a->bias ? load_part(a->bias + unit, left) : splat(0)",
-        "splat(0)",
+        "k == 0 && a->bias ? a->bias + unit : NULL",
+        "NULL",
         "RNN",
         {"output"},
     ),
@@ -135,7 +135,7 @@ BUGS = {
         {"output"},
     ),
     "the state before read as zero": (
-        "prev[s] = s == 0 && a->W_hr ? splat(0) : load_part(t->prev[s] + row * H + unit, n);",
+        "prev[s] = s == 0 && projected ? splat(0) : load_part(t->prev[s] + row * H + unit, n);",
         "prev[s] = splat(0);",
         "LSTM",
         {"output", "c_n"},

@@ -27,7 +27,15 @@ DIVISIONS = {
     "panels, 3": (native.PANELS, 3),
     "more threads than panels": (native.PANELS, 11),
 }
-SHAPES = [(4, 3, 5, 7), (1, 1, 3, 5), (3, 1, 4, 40), (5, 9, 3, 33), (3, 0, 2, 4), (3, 13, 4, 70)]  # T, B, I, H
+SHAPES = [
+    (4, 3, 5, 7),
+    (1, 1, 3, 5),
+    (3, 1, 4, 40),
+    (5, 9, 3, 33),
+    (3, 0, 2, 4),
+    (3, 13, 4, 70),
+    (60, 7, 3, 5),
+]  # T, B, I, H
 
 
 def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, bias=True, R=None):  # noqa: E741
