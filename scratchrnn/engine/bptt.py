@@ -10,18 +10,21 @@ from torch import Tensor
 
 from . import forward
 from .autocast import without_autocast
-from .columns import Operands
+from .columns import Operands, Weights
 from .forward import Kept, Run, Setting
 from .native.run import refused_tensors
 from .segments import gradients, steps
 
 
 class BPTT(torch.autograd.Function):
-    """The scan with its hand-derived gradient; where that gradient is itself to be differentiated, the loop again."""
+    """The scan with its hand-derived gradient; where that gradient is itself to be differentiated, the loop again.
+
+    It takes x, the weights and the states as they are given: how they are arranged is no business of autograd's.
+    """
 
     @staticmethod
     def forward(ctx: Any, setting: Setting, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        output, state, kept = steps(setting, Operands.of(tensors), keep=True)
+        output, state, kept = steps(setting, _arranged(setting, tensors), keep=True)
         assert kept is not None
         ctx.setting = setting
         ctx.save_for_backward(*tensors, *kept.flat())
@@ -30,17 +33,24 @@ class BPTT(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_output: Tensor | None, *d_state: Tensor | None) -> tuple[Any, ...]:
-        setting, needed, upstream = ctx.setting, Operands.of(ctx.needs_input_grad[1:]), Run(d_output, d_state)
+        setting, needed, upstream = ctx.setting, ctx.needs_input_grad[1:], Run(d_output, d_state)
         saved = ctx.saved_tensors
-        operands, kept = Operands.of(saved[: len(needed.flat())]), saved[len(needed.flat()) :]
-        with without_autocast(operands.x):
+        tensors, kept = saved[: len(needed)], saved[len(needed) :]
+        with without_autocast(tensors[0]):
             if setting.native:  # what is saved may come back as another kind of tensor, and gradients are the caller's
                 given = [t for t in (*saved, d_output, *d_state) if t is not None]
                 setting = setting if refused_tensors(given) is None else setting._replace(native=None)
             # create_graph=True, or many upstream gradients at once
             if torch.is_grad_enabled() or _batched([d_output, *d_state]):
-                return None, *_differentiable_gradients(setting, operands, needed, upstream)
-            return None, *gradients(setting, operands, Kept.of(setting, kept), needed, upstream).flat()
+                return None, *_differentiable_gradients(setting, tensors, needed, upstream)
+            operands, wanted = _arranged(setting, tensors), setting.columns.arranged(needed)
+            found = gradients(setting, operands, Kept.of(setting, kept), wanted, upstream)
+            return None, *setting.columns.taken_apart(found)
+
+
+def _arranged(setting: Setting, tensors: Sequence[Any]) -> Operands:
+    """The operands of a scan, of x, the weights and the states."""
+    return setting.columns.arrange(tensors[0], tuple(tensors[6:]), Weights(*tensors[1:6]))
 
 
 def _batched(d_outputs: Sequence[Tensor | None]) -> bool:
@@ -51,17 +61,17 @@ def _batched(d_outputs: Sequence[Tensor | None]) -> bool:
 
 
 def _differentiable_gradients(
-    setting: Setting, operands: Operands, needed: Operands, upstream: Run
+    setting: Setting, tensors: Sequence[Tensor | None], needed: Sequence[bool], upstream: Run
 ) -> list[Tensor | None]:
-    """The gradients, flat, by operations that autograd and vmap can follow: autograd walks the loop."""
+    """The gradients by operations that autograd and vmap can follow: autograd walks the loop."""
     # An alias for each operand, or a tensor that comes in twice would get the sum of its gradients twice.
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        aliases = Operands.of([t if t is None else t.view_as(t) for t in operands.flat()])
-        run = forward.steps(setting, aliases, functional=True)
+        aliases = [t if t is None else t.view_as(t) for t in tensors]
+        run = forward.steps(setting, _arranged(setting, aliases), functional=True)
     outputs = zip((run.output, *run.state), (upstream.output, *upstream.state), strict=True)
     pairs = [(y, dy) for y, dy in outputs if dy is not None and y.requires_grad]
-    wanted = [t if need else None for t, need in zip(aliases.flat(), needed.flat(), strict=True)]
+    wanted = [t if need else None for t, need in zip(aliases, needed, strict=True)]
     found = iter(
         torch.autograd.grad(
             [y for y, _ in pairs],

@@ -106,15 +106,34 @@ class Columns:
         """The tensors of a scan: the weights' blocks in the columns' order, and the two biases in one row."""
         bias = None
         if weights.bias_ih is not None and weights.bias_hh is not None:
-            bias_ih, bias_hh = self._rows(weights.bias_ih, self.filled), self._rows(weights.bias_hh, self.added)
+            bias_ih = _rows(weights.bias_ih, self.gates, self.filled)
+            bias_hh = _rows(weights.bias_hh, self.gates, self.added)
             if apart := bias_ih.shape[0] // len(self.gates) * self.split:
                 bias_ih, bias_hh = nn.functional.pad(bias_ih, (0, apart)), nn.functional.pad(bias_hh, (apart, 0))
             bias = bias_ih + bias_hh
-        W_ih, W_hh = self._rows(weights.ih, self.filled), self._rows(weights.hh, self.added)
+        W_ih, W_hh = _rows(weights.ih, self.gates, self.filled), _rows(weights.hh, self.gates, self.added)
         return Operands(x, bias, W_ih, W_hh, weights.hr, state)
 
-    def _rows(self, stacked: Tensor, gates: tuple[str, ...]) -> Tensor:
-        if gates == self.gates:
-            return stacked
-        blocks = dict(zip(self.gates, stacked.chunk(len(self.gates)), strict=True))
-        return torch.cat([blocks[g] for g in gates])
+    def arranged(self, needed: Sequence[bool]) -> Operands:
+        """Which operands' gradients are needed, where it is known of x, the weights and the states."""
+        x, ih, hh, bias_ih, bias_hh, hr, *state = needed
+        return Operands(x, bias_ih or bias_hh, ih, hh, hr, tuple(state))
+
+    def taken_apart(self, found: Operands) -> tuple[Any, ...]:
+        """The gradients of x, the weights and the states from those of the operands: what `arrange` is in reverse."""
+        bias_ih = bias_hh = None
+        if found.bias is not None:
+            apart = found.bias.shape[0] // len(self.places) * self.split
+            bias_ih = _rows(found.bias[: len(found.bias) - apart], self.filled, self.gates)
+            bias_hh = _rows(found.bias[apart:], self.added, self.gates).clone()  # each is its parameter's own
+        W_ih = None if found.W_ih is None else _rows(found.W_ih, self.filled, self.gates)
+        W_hh = None if found.W_hh is None else _rows(found.W_hh, self.added, self.gates)
+        return found.x, W_ih, W_hh, bias_ih, bias_hh, found.W_hr, *found.state
+
+
+def _rows(stacked: Tensor, of: tuple[str, ...], to: tuple[str, ...]) -> Tensor:
+    """The gates' blocks of rows in another order."""
+    if of == to:
+        return stacked
+    blocks = dict(zip(of, stacked.chunk(len(of)), strict=True))
+    return torch.cat([blocks[g] for g in to])

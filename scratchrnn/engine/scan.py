@@ -50,9 +50,8 @@ def scan(
     Raises:
         ValueError: `checkpoint_every` in training, and the cell has no adjoint and none can be derived.
     """
-    columns = Columns.of(cell)
-    operands = columns.arrange(x, state, weights)
-    tensors = [t for t in operands.flat() if t is not None]
+    columns, given = Columns.of(cell), (x, *weights, *state)
+    tensors = [t for t in given if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     walks, captured = differentiable and _walked(cell), _captured()
     if checkpoint_every is not None and walks:
@@ -60,12 +59,14 @@ def scan(
     native = None if captured else runs(cell, tensors)
     by_adjoint = native is not None or (not walks and not _seen_by_torch(tensors, captured))
     if by_adjoint and captured:
+        operands = columns.arrange(x, state, weights)
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
         return run.output, run.state
     setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
     if by_adjoint and differentiable:
-        output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
+        output, *last = BPTT.apply(setting, *given)  # type: ignore[no-untyped-call]
         return output, tuple(last)
+    operands = columns.arrange(x, state, weights)
     run = steps(setting, operands) if by_adjoint else forward.steps(setting, operands, functional=True)
     return run.output, run.state
 

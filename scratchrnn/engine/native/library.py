@@ -24,7 +24,6 @@ class Functions(NamedTuple):
 
     forward: Any
     backward: Any
-    multiply: Any
     pack: Callable[..., bytes]  # the fields of `scan`
     numbers: bool  # whether the lines have some from outside
     lanes: int  # V
@@ -32,6 +31,17 @@ class Functions(NamedTuple):
     columns: int  # vectors in it
     wide: int  # vectors in a panel without gates
     chunk: int  # rows of an input product
+    block: int  # numbers of a matrix across that a thread turns at a time
+
+    def panels(self, outputs: int, terms: int) -> int:
+        """So many numbers have weights of so many outputs in panels."""
+        columns = self.wide * self.lanes
+        return -(-outputs // columns) * columns * terms
+
+    def panels_of_gates(self, outputs: int, terms: int) -> int:
+        """And those of all gates."""
+        units = self.units * self.lanes
+        return -(-outputs // units) * self.columns * self.lanes * terms
 
 
 Dtypes = dict[torch.dtype, Functions]
@@ -57,11 +67,11 @@ def compiled(cell: Cell) -> Dtypes | str | Unavailable:
 
 
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
-    forward, backward, multiply = (getattr(library, f"{name}_{real}") for name in ("forward", "backward", "multiply"))
-    for function in (forward, backward, multiply):
+    forward, backward = (getattr(library, f"{name}_{real}") for name in ("forward", "backward"))
+    for function in (forward, backward):
         function.argtypes, function.restype = [ctypes.c_char_p], None
-    *layout, fields = (ctypes.c_int64 * 6).in_dll(library, f"layout_{real}")
-    return Functions(forward, backward, multiply, Struct(f"{fields}q").pack, numbers, *layout)
+    *layout, fields = (ctypes.c_int64 * 7).in_dll(library, f"layout_{real}")
+    return Functions(forward, backward, Struct(f"{fields}q").pack, numbers, *layout)
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

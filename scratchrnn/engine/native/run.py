@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from itertools import accumulate
 from threading import Lock
 from typing import Any
 
@@ -21,7 +20,7 @@ from ..forward import Kept, Run, Setting
 from .build import Unavailable
 from .choice import enabled, refused
 from .library import Dtypes, Functions, compiled, crew, team
-from .products import multiply, panels
+from .scratch import borrow, give_back
 
 _compiling = Lock()
 
@@ -40,6 +39,7 @@ ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 
 _PIECE = 2e10  # operations of one call into C, which no Ctrl-C interrupts: some tenths of a second
 _TINY = 4e4  # of a step: a second thread would take as long to be told
+_LARGE = 1e7  # of the products outside the loop: several threads for them alone
 _CACHED = 1 << 18  # bytes of weights of which each thread may have all
 
 # ---------------------------------------------------------------------------------------------------- what it takes
@@ -166,19 +166,19 @@ def steps(
     output = x.new_empty(*x.shape[:-1], R)
     state = [s.clone(memory_format=torch.contiguous_format) for s in given]
     kept = Kept(x.new_empty(N, width), tuple(x.new_empty(N, s.shape[1]) for s in state)) if keep else None
-    units = of.units * of.lanes
-    room = [panels(of, outputs, I), -(-H // units) * of.columns * of.lanes * R]
+    room = [of.panels(outputs, I), of.panels_of_gates(H, R)]
     if kept is None:
         room += [min(N, 2 * of.chunk + B) * width, *(2 * s.numel() for s in state)]
     if W_hr is not None:
-        W_hr, room = W_hr.contiguous(), [*room, panels(of, R, H), B * H]
-    _in_use, at = _scratch(x, room)
+        W_hr, room = W_hr.contiguous(), [*room, of.panels(R, H), B * H]
+    scratch, at = borrow(room, x)
     pre, *prev = at[2 : 3 + len(state)] if kept is None else [t.data_ptr() for t in kept.flat()]
     panels_hr, unprojected = (0, 0) if W_hr is None else at[-2:]
-    weights = W_hh.data_ptr(), _address(W_hr), at[1], panels_hr, pre, keep, output.data_ptr(), unprojected, 0, 0
-    product = N, outputs, I, x.data_ptr(), I, 0, W_ih.data_ptr(), I, 1, _address(bias), pre, width, at[0], at[0]
-    states = [t.data_ptr() for t in state]
-    _call(of, of.forward, setting, operands, (H, R), division, threads, product, (*weights, *prev, *states))
+    product = N, outputs, I, x.data_ptr(), I, 0, W_ih.data_ptr(), I, 1, _address(bias), pre, width, at[0], 0
+    weights = W_hh.data_ptr(), _address(W_hr), at[1], panels_hr
+    buffers = pre, keep, output.data_ptr(), unprojected, 0, 0, *prev, *[t.data_ptr() for t in state]
+    _call(of, of.forward, setting, operands, division, threads, (*product, *[0] * 42), (*weights, *buffers))
+    give_back(scratch)
     return Run(output, tuple(state), kept)
 
 
@@ -193,33 +193,43 @@ def gradients(
 ) -> Operands:
     """The gradients of the operands, as `engine.backward.gradients`."""
     of, (x, _, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
-    columns = setting.columns
-    pre, (h_prev, *_) = kept.pre, kept.state_prev
-    assert pre is not None
-    (N, R), G = h_prev.shape, len(columns.gates)
-    H = W_ih.shape[0] // G
+    pre, h_prev, *others = (t.contiguous() for t in kept.flat())
+    (N, R), (outputs, I), width = h_prev.shape, W_ih.shape, pre.shape[1]  # noqa: E741
+    H = outputs // len(setting.cell.gates)
+    x, W_ih, W_hh = x.contiguous(), W_ih.contiguous(), W_hh.contiguous()
     d_output = None if upstream.output is None else upstream.output.contiguous()
     d_state = [
         s.new_zeros(s.shape) if d is None else d.clone(memory_format=torch.contiguous_format)
         for s, d in zip(given, upstream.state, strict=True)
     ]
-    d_pre, W_hh = torch.empty_like(pre), W_hh.contiguous()
-    d_emitted, unprojected = (pre.new_empty(N if W_hr is not None else 0, width) for width in (R, H))
-    W_hr = W_hr if W_hr is None else W_hr.contiguous()
-    _in_use, at = _scratch(x, [panels(of, R, G * H), 0 if W_hr is None else panels(of, H, R)])
+    d_pre, d_emitted, unprojected = torch.empty_like(pre), None, None
+    if W_hr is not None:
+        W_hr, d_emitted, unprojected = W_hr.contiguous(), pre.new_empty(N, R), pre.new_empty(N, H)
     threads = team() if threads is None else threads
-    weights = W_hh.data_ptr(), _address(W_hr), *at, pre.data_ptr(), 1, _address(d_output), unprojected.data_ptr()
-    tail = *weights, d_pre.data_ptr(), d_emitted.data_ptr(), *(t.data_ptr() for t in (*kept.state_prev, *d_state))
-    _call(of, of.backward, setting, operands, (H, R), division, threads, (0,) * 14, tail)
-    d_input, d_hidden = columns.input_side(d_pre), columns.hidden_side(d_pre)
-    return Operands(
-        multiply(of, threads, d_input, W_ih).view(x.shape) if needed.x else None,
-        d_pre.sum(0) if needed.bias else None,
-        multiply(of, threads, d_input.T, x.flatten(0, -2)) if needed.W_ih else None,
-        multiply(of, threads, d_hidden.T, h_prev) if needed.W_hh else None,
-        multiply(of, threads, d_emitted.T, unprojected) if needed.W_hr else None,
-        tuple(d_state),
+    room = [of.panels(R, outputs), of.panels(max(I, R, H), max(N, outputs)), threads * of.block]
+    scratch, at = borrow(room if W_hr is None else [*room, of.panels(H, R)], x)
+    d_input, d_hidden = d_pre.data_ptr(), d_pre.data_ptr() + (width - outputs) * x.itemsize
+
+    dx, dW_ih, dW_hh, dW_hr = (
+        None if t is None or not n else x.new_empty(t.shape)
+        for t, n in ((x, needed.x), (W_ih, needed.W_ih), (W_hh, needed.W_hh), (W_hr, needed.W_hr))
     )
+    products = (  # y [N, outputs] = x [N, terms], or across, times W [terms, outputs]
+        (dx, N, I, outputs, d_input, width, 0, W_ih.data_ptr(), I),
+        (dW_ih, outputs, I, N, d_input, width, 1, x.data_ptr(), I),
+        (dW_hh, outputs, R, N, d_hidden, width, 1, h_prev.data_ptr(), R),
+        (dW_hr, R, H, N, _address(d_emitted), R, 1, _address(unprojected), H),
+    )
+    fields = [0] * 56
+    for k, (y, *given_) in enumerate(products):
+        if y is not None:
+            fields[14 * k : 14 * k + 14] = *given_, 0, 0, y.data_ptr(), given_[1], at[1], at[2]
+    weights = W_hh.data_ptr(), _address(W_hr), at[0], 0 if W_hr is None else at[3]
+    buffers = pre.data_ptr(), 1, _address(d_output), _address(unprojected), d_input, _address(d_emitted)
+    states = [t.data_ptr() for t in (h_prev, *others, *d_state)]
+    _call(of, of.backward, setting, operands, division, threads, fields, (*weights, *buffers, *states))
+    give_back(scratch)
+    return Operands(dx, d_pre.sum(0) if needed.bias else None, dW_ih, dW_hh, dW_hr, tuple(d_state))
 
 
 def _functions(setting: Setting, operands: Operands) -> Functions:
@@ -237,37 +247,30 @@ def _numbers(cell: Cell) -> Tensor:
     return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64)
 
 
-def _scratch(like: Tensor, room: Sequence[int]) -> tuple[Tensor, list[int]]:
-    """One buffer for all that no caller sees, and where each part of so many numbers begins."""
-    scratch = like.new_empty(sum(room))
-    start, size = scratch.data_ptr(), like.itemsize
-    return scratch, [start + size * k for k in (0, *accumulate(room[:-1]))]
-
-
 def _call(
     of: Functions,
     function: Any,
     setting: Setting,
     operands: Operands,
-    widths: tuple[int, int],
     division: int | None,
     threads: int | None,
-    product: Sequence[int],
+    products: Sequence[int],
     tail: Sequence[int],
 ) -> None:
     """Run all steps in C, some at a time, so that Ctrl-C is answered between."""
-    (H, R), sizes, T, reverse = widths, setting.sizes, len(setting.sizes), setting.reverse
-    B, weights = operands.state[0].shape[0], len(setting.cell.gates) * H * R
+    sizes, T, (B, R), (outputs, _) = setting.sizes, len(setting.sizes), operands.state[0].shape, operands.W_hh.shape
+    backward, weights = function is of.backward, outputs * R
     threads = team() if threads is None else threads
     if division is None:
         division = divided(B, weights, operands.x.itemsize, threads)
-    head = *crew(threads if division != ONE_THREAD else 1), *product, division, T
+    if division == ONE_THREAD and not (backward and operands.x.numel() * outputs > _LARGE):
+        threads = 1
+    head = *crew(threads), *products, division, T
     numbers = _numbers(setting.cell) if of.numbers else None
     packed = torch.tensor(sizes) if operands.x.dim() == 2 else None
-    tail = reverse, B, H, R, _address(packed), _address(numbers), *tail
+    tail = setting.reverse, B, outputs // len(setting.cell.gates), R, _address(packed), _address(numbers), *tail
     length = max(1, int(_PIECE / max(1, 2 * B * weights)))
     pieces = range(0, T, length)
-    backward = function is of.backward
     for start in reversed(pieces) if backward else pieces:
         end = min(start + length, T)
         function(of.pack(*head, start, end, _first_row(setting, end if backward else start), *tail))

@@ -444,7 +444,7 @@ struct large { /* y [N, outputs] = x W + bias; every field has eight bytes, as P
     const real *bias; /* [outputs], or NULL */
     real *y;
     int64_t y_stride;
-    real *panels, *blocks; /* room for W, and for BLOCK * TERMS numbers of x for each thread */
+    real *panels, *blocks; /* room for W, and, of x across, for BLOCK * TERMS numbers for each thread */
 };
 #define CHUNK 96 /* rows of an input product, at least, but for a short sequence's */
 #define BLOCK 96 /* rows that stay in the cache while the panels pass by */
@@ -522,20 +522,12 @@ static void multiply_rows(const struct large *a, int fresh, int64_t run, struct 
         }
 }
 
-struct multiplication { struct crew crew; struct large large; };
-
-static void multiply_part(const void *call, struct team *team, int64_t me, int64_t size)
-{
-    multiply_rows(&((const struct multiplication *)call)->large, 1, RUN, team, me, size);
-}
-
-void multiply(const struct multiplication *a) { together(a, multiply_part); }
-
 /* ------------------------------------------------------------------------------------------------ one scan */
 
 struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
-    struct large input; /* of a scan forward, whose y is `pre` and whose bias has PRE * H */
+    struct large product[4]; /* forward the input's, whose y is `pre` and whose bias has PRE * H; backward dx and of the
+                                weights W_ih, W_hh, W_hr, those whose y is not NULL */
     int64_t division;
     int64_t T, from, to, first_row; /* steps in all; those of this call, counted as they are taken; where the first is */
     int64_t reverse, B, H, R;
@@ -586,8 +578,9 @@ static void pack(const struct scan *a, int backward, int64_t me, int64_t team)
 }
 
 /* A step's rows as they fall to a thread. Alone with its rows it keeps them through all steps, with all panels. */
-INLINE struct share step_share(const struct scan *a, const struct weights *w, int64_t n, int64_t most, int64_t me, int64_t team)
+INLINE struct share step_share(const struct scan *a, const struct weights *w, int64_t n, int64_t most, int64_t me, int64_t size)
 {
+    int64_t team = a->division == ONE_THREAD ? 1 : size;
     return share_of(w, a->division == PANELS, a->division == ROWS_ALONE ? a->B : n, most, me, team);
 }
 
@@ -609,7 +602,7 @@ INLINE real *after(const struct scan *a, const struct moment *t, int s, int64_t 
 APART void take(const struct scan *a, const struct moment *t, int64_t row, int64_t end, int64_t unit, const vec *sum)
 {
     const int64_t H = a->H, n = H - unit, projected = a->W_hr != NULL, keep = a->keep;
-    const real *bias = a->input.bias;
+    const real *bias = a->product[0].bias;
     real *emitted = (projected ? a->unprojected : t->output) + unit;
     for (; row < end; row++, sum += COLUMNS) {
         real *at = t->pre + row * PRE * H + unit;
@@ -690,7 +683,7 @@ struct chunk { /* steps whose input product is made at once: of so many rows tha
 /* The input product of the next one, whose first step has its rows at `offset`. */
 static struct large next_chunk(const struct scan *a, int64_t offset, struct chunk *c)
 {
-    struct large input = a->input;
+    struct large input = a->product[0];
     int64_t rows = 0, first = offset;
     while (c->end < a->to && (rows < CHUNK || c->left < CHUNK)) {
         int64_t n = rows_at(a, c->end++);
@@ -817,7 +810,7 @@ APART void unproject_tile(const struct scan *a, const struct weights *w, int64_t
             pull(a, offset, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);
 }
 
-/* From step `to` - 1 down to `from`, and from the first one on to the initial state. */
+/* From step `to` - 1 down to `from`, and from the first one on to the initial state, and the gradients of all steps. */
 static void backward_part(const void *call, struct team *team, int64_t me, int64_t size)
 {
     const struct scan *a = call;
@@ -848,8 +841,13 @@ static void backward_part(const void *call, struct team *team, int64_t me, int64
         meet(team, each_step);
         later = offset;
     }
+    for (int i = 0; i < 4 && a->from == 0; i++)
+        if (a->product[i].y) {
+            meet(team, size);
+            multiply_rows(a->product + i, 1, RUN, team, me, size);
+        }
 }
 
 void backward(const struct scan *a) { together(a, backward_part); }
 
-const int64_t layout[] = {V, UNITS, COLUMNS, WIDE, CHUNK, sizeof(struct scan) / 8}; /* what Python must know to make room */
+const int64_t layout[] = {V, UNITS, COLUMNS, WIDE, CHUNK, BLOCK * TERMS, sizeof(struct scan) / 8}; /* what Python must know to make room */
