@@ -54,7 +54,6 @@
 #else
 #define ZIP(a, b, ...) __builtin_shuffle(a, b, (ints){__VA_ARGS__})
 #endif
-#define FETCH(address) __builtin_prefetch(address)
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
@@ -474,9 +473,6 @@ APART void large_tile(const struct large *a, int64_t first, int64_t rows, const 
 {
     real *y = a->y + first * a->y_stride + unit;
     const real *bias = k == 0 && a->bias ? a->bias + unit : NULL;
-    for (int r = 0; r < rows; r++)
-        UNROLL for (int c = 0; c < WIDE; c++)
-            FETCH(y + r * a->y_stride + c * V);
     vec sum[8 * WIDE];
     times_wide(rows, 0, x, stride, n, run, panel, sum);
     for (int r = 0; r < rows; r++, y += a->y_stride)
@@ -632,12 +628,6 @@ APART void forward_tile(const struct scan *a, const struct weights *w, const str
 {
     vec sum[8 * COLUMNS];
     int64_t unit = p * UNITS * V;
-    for (int r = 0; r < R; r++) { /* what the equations take, as long as the product lasts */
-        UNROLL for (int g = 0; g < GATES; g++)
-            FETCH(t->pre + (row + r) * PRE * a->H + g * a->H + unit);
-        UNROLL for (int s = 1; s < STATES; s++)
-            FETCH(t->prev[s] + (row + r) * a->H + unit);
-    }
     times_gates(R, a->B == 1, t->prev[0] + row * w->terms, w->terms, w->terms, w->panels + p * w->size, sum);
     for (int u = 0; u < UNITS && unit < w->outputs; u++, unit += V)
         take(a, t, row, row + R, unit, sum + u * GATES);
@@ -771,17 +761,6 @@ APART void backward_tile(const struct scan *a, const struct weights *w, int64_t 
 {
     vec sum[8 * WIDE];
     const real *d_hidden = a->d_pre + (later + row) * PRE * a->H + SPLIT * a->H;
-    for (int r = 0; r < R && moves && !a->W_hr; r++) /* what the equations take, as long as the product lasts */
-        for (int c = 0; c < WIDE; c++) {
-            int64_t unit = (p * WIDE + c) * V, at = (offset + row + r) * a->H + unit;
-            UNROLL for (int g = 0; g < PRE; g++) {
-                FETCH(a->pre + (offset + row + r) * PRE * a->H + g * a->H + unit);
-                FETCH(a->d_pre + (offset + row + r) * PRE * a->H + g * a->H + unit);
-            }
-            UNROLL for (int s = 0; s < STATES; s++)
-                FETCH(a->prev[s] + at);
-            FETCH(a->output + at);
-        }
     times_wide(R, a->B == 1, d_hidden, PRE * a->H, has_later ? w->terms : 0, TERMS, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
