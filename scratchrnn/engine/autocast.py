@@ -11,6 +11,7 @@ from torch import Tensor
 HALF = (torch.bfloat16, torch.float16)
 
 
+_NOTHING: AbstractContextManager[Any] = nullcontext()
 LOWERED = (*HALF, torch.float32)  # what autocast rounds: it leaves float64 and complex alone
 
 
@@ -24,4 +25,4 @@ def autocast_dtype(x: Tensor) -> torch.dtype | None:
 
 def without_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """No autocast on `x`'s device inside."""
-    return nullcontext() if autocast_dtype(x) is None else torch.autocast(x.device.type, enabled=False)
+    return _NOTHING if autocast_dtype(x) is None else torch.autocast(x.device.type, enabled=False)

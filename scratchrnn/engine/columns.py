@@ -12,7 +12,6 @@ the last G blocks. Both windows are runs of neighbouring columns, so each produc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -59,19 +58,14 @@ class Operands(NamedTuple):
         return cls(x, bias, W_ih, W_hh, W_hr, tuple(state))
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(NamedTuple):
     """The order of a cell's blocks of columns."""
 
     gates: tuple[str, ...]
-    split: int
-    """S, the number of split gates."""
-    filled: tuple[str, ...]
-    """The gates in the order of the input product's window, and so of the rows of `W_ih`: split gates first."""
-    added: tuple[str, ...]
-    """In that of the hidden product's, and so of `W_hh`: split gates last."""
-    places: tuple[int, ...]
-    """For each pre-activation of `update`, the number of its block."""
+    split: int  # S, the number of split gates
+    filled: tuple[str, ...]  # in the order of the input product's window, and so of W_ih's rows: split gates first
+    added: tuple[str, ...]  # in that of the hidden product's, and so of W_hh: split gates last
+    places: tuple[int, ...]  # for each pre-activation of `update`, the number of its block
 
     @classmethod
     def of(cls, cell: Cell) -> Columns:

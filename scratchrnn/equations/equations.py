@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import weakref
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import count
 from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from ..cells.cell import Cell
 from .derivation import Step, derivation, one_at_a_time
@@ -17,8 +17,9 @@ from .lines import Line, line
 from .reading import Reading
 from .source import Path, Unreadable, at, unchanged
 
-_read: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""For each living cell what its equations have found. It holds no cell and no function, or no cell would be freed."""
+_read: dict[int, dict[str, Any]] = {}
+"""For each living cell, by its `id`, what its equations have found. It holds no cell and no function, or no cell would
+be freed."""
 
 
 class Equations:
@@ -37,10 +38,12 @@ class Equations:
 
     def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        kept = _read.get(cell)
+        kept = _read.get(id(cell))
+        if kept is None:
+            weakref.finalize(cell, _read.pop, id(cell), None).atexit = False
         if kept is None or not _still(cell, kept):
             codes = [getattr(function, "__code__", None) for function in (cell.update, cell.adjoint)]
-            kept = _read[cell] = {"_codes": codes, "_outside": {}}
+            kept = _read[id(cell)] = {"_codes": codes, "_outside": {}}
         self.__dict__: dict[str, Any] = kept  # what `cached_property` writes to; the cell has a slot beside it
 
     # ------------------------------------------------------------------------------------------------- names
@@ -284,5 +287,5 @@ def _still(cell: Cell, kept: Mapping[str, Any]) -> bool:
     return (
         getattr(cell.update, "__code__", None) is update
         and getattr(cell.adjoint, "__code__", None) is adjoint
-        and all(unchanged(getattr(cell, which), found) for which, found in outside.items())
+        and all(unchanged(getattr(cell, which), found) for which, found in outside.items() if found)
     )

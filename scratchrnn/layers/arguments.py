@@ -93,7 +93,7 @@ def given_states(kind: str, names: Sequence[str], hx: Any) -> State:
 def check_state_dimensions(names: Sequence[str], states: State, unbatched: bool) -> None:
     """Raise RuntimeError unless the states have 3 dimensions, or 2 for unbatched input."""
     wanted = 2 if unbatched else 3
-    if any(s.dim() != wanted for s in states):
+    if [s for s in states if s.dim() != wanted]:
         batched = f"For {'un' if unbatched else ''}batched {wanted}-D input,"
         came = [f"{s.dim()}-D" for s in states]
         if len(states) == 1:
@@ -120,21 +120,22 @@ def check_places(input: Tensor, states: State, weights: Sequence[Tensor], name: 
 
     `name` tells what the k-th weight is called, if that has to be said.
     """
+    device, dtype = input.device, input.dtype
     for s in states:
-        if s.device != input.device:
+        if s.device != device:
             raise RuntimeError(
                 "Input and hidden tensors are not at the same device, "
                 f"found input tensor at {input.device} and hidden tensor at {s.device}"
             )
-        if not agree(input, s):
+        if s.dtype is not dtype and not agree(input, s):
             raise RuntimeError(f"Input and hidden tensors are not of the same dtype, found {input.dtype} and {s.dtype}")
     for k, weight in enumerate(weights):
-        if weight.device != input.device:
+        if weight.device != device:
             raise RuntimeError(
                 "Input and parameter tensors are not at the same device, "
                 f"found input tensor at {input.device} and parameter tensor at {weight.device}"
             )
-        if not agree(input, weight):
+        if weight.dtype is not dtype and not agree(input, weight):
             raise other_dtype(input, name(k), weight)
 
 

@@ -43,10 +43,12 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
         states = arguments.given_states(kind, layer.cell.states, hx)
         if layout.packed is None:
             arguments.check_state_dimensions(layer.cell.states, states, layout.unbatched)
-        states = tuple(layout.batched_state(s) for s in states)
+        if layout.unbatched:
+            states = tuple([layout.batched_state(s) for s in states])
         layer.check_forward_args(batched, states[0] if len(states) == 1 else states, layout.batch_sizes)
         states = _permuted(layer, states, layout.sorted_indices)
-    weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in range(layer._directions)]
+    directions = range(layer._directions)
+    weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in directions]
     flat = [w for group in weights for w in group if w is not None]
     arguments.check_places(batched, states, flat, lambda k: layer._flat_weights_names[k])
     x = layout.enter(batched)
@@ -57,7 +59,9 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
 
 def leave(layer: RecurrentParameters, layout: Layout, output: Tensor, states: State) -> tuple[Any, Any]:
     """As the caller laid it out: the output, and one state or a tuple of several."""
-    states = tuple(layout.leave_state(s) for s in _permuted(layer, states, layout.unsorted_indices))
+    states = _permuted(layer, states, layout.unsorted_indices)
+    if layout.unbatched:
+        states = tuple([layout.leave_state(s) for s in states])
     return layout.leave(output), states[0] if len(states) == 1 else states
 
 

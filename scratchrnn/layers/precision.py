@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..cells.cell import State
 from ..engine.autocast import HALF, LOWERED, autocast_dtype
 
 
@@ -21,14 +22,17 @@ class Precision(NamedTuple):
     def enter(self, x: Tensor) -> Tensor:
         return cast(cast(x, self.operand), self.compute)
 
+    def leave(self, state: State) -> State:
+        return cast(state[0], self.emitted), *[cast(s, self.carried) for s in state[1:]]
+
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
     """`x.to(dtype)`; where it has that dtype the comparison takes a tenth of the time of the call."""
     return x if x.dtype is dtype else x.to(dtype)
 
 
-def precision(x: Tensor, added: torch.dtype | None, projected: bool) -> Precision:
-    """The dtypes for input `x`; under autocast those that torch.nn's layers return.
+def precision(x: Tensor, added: torch.dtype | None, projected: bool) -> Precision | None:
+    """The dtypes for input `x`, None where all is computed as it comes; under autocast those that torch.nn returns.
 
     Autocast rounds products to its dtype, and torch.nn's loops on the CPU add them to a state as it came: the sum has
     the wider dtype of the two. Fused kernels, cuDNN's and oneDNN's, round all.
@@ -39,7 +43,7 @@ def precision(x: Tensor, added: torch.dtype | None, projected: bool) -> Precisio
     """
     operand = autocast_dtype(x)
     if operand is None:
-        return Precision(x.dtype, torch.float32 if x.dtype in HALF else x.dtype, x.dtype, x.dtype)
+        return Precision(x.dtype, torch.float32, x.dtype, x.dtype) if x.dtype in HALF else None
     carried = operand if added is None or x.device.type != "cpu" else torch.promote_types(operand, added)
     return Precision(operand, torch.float32, operand if projected else carried, carried)
 

@@ -153,20 +153,21 @@ class RecurrentLayer(RecurrentParameters):
         last: list[State] = []
         with without_autocast(x):
             for k in range(self.num_layers):
-                x = dtypes.enter(x)  # [T, B, I], or [N, I] packed
+                x = x if dtypes is None else dtypes.enter(x)  # [T, B, I], or [N, I] packed
                 halves = []
                 for d in range(D):
-                    own = weights[k * D + d].map(dtypes.enter)
-                    state = tuple(cast(s[k * D + d], dtypes.compute) for s in states)
+                    own, state = weights[k * D + d], tuple([s[k * D + d] for s in states])
+                    if dtypes is not None:
+                        own, state = own.map(dtypes.enter), tuple([cast(s, dtypes.compute) for s in state])
                     output, state = self._scan(
                         self.cell, x, layout.batch_sizes, state, own, d == 1, self._checkpoint_every
                     )
-                    halves.append(cast(output, dtypes.emitted))
-                    last.append((cast(state[0], dtypes.emitted), *(cast(s, dtypes.carried) for s in state[1:])))
+                    halves.append(output if dtypes is None else cast(output, dtypes.emitted))
+                    last.append(state if dtypes is None else dtypes.leave(state))
                 x = torch.cat(halves, -1) if D == 2 else halves[0]
                 if k < self.num_layers - 1 and self.dropout > 0 and self.training:
                     x = nn.functional.dropout(x, self.dropout)
-            states = tuple(torch.stack(s) for s in zip(*last, strict=True))
+            states = tuple([torch.stack(s) for s in zip(*last, strict=True)])
         return border.leave(self, layout, x, states)
 
     def _adds_to_state(self, packed: bool) -> bool:
