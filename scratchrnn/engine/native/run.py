@@ -40,7 +40,7 @@ ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 _PIECE = 2e10  # operations of one call into C, which no Ctrl-C interrupts: some tenths of a second
 _TINY = 4e4  # of a step: a second thread would take as long to be told
 _LARGE = 1e7  # of the products outside the loop: several threads for them alone
-_CACHED = 1 << 18  # bytes of weights of which each thread may have all
+_CACHED = 1 << 17  # bytes of weights of which each thread may have all
 
 # ---------------------------------------------------------------------------------------------------- what it takes
 
