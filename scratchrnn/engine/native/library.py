@@ -30,7 +30,8 @@ class Functions(NamedTuple):
     units: int  # vectors of units in a panel of gates
     columns: int  # vectors in it
     wide: int  # vectors in a panel without gates
-    chunk: int  # rows of an input product
+    chunk: int  # rows that are multiplied at once on the way forward
+    chunk_back: int  # and back
     block: int  # numbers of a matrix across that a thread turns at a time
 
     def panels(self, outputs: int, terms: int) -> int:
@@ -70,7 +71,7 @@ def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
     forward, backward = (getattr(library, f"{name}_{real}") for name in ("forward", "backward"))
     for function in (forward, backward):
         function.argtypes, function.restype = [ctypes.c_char_p], None
-    *layout, fields = (ctypes.c_int64 * 7).in_dll(library, f"layout_{real}")
+    *layout, fields = (ctypes.c_int64 * 8).in_dll(library, f"layout_{real}")
     return Functions(forward, backward, Struct(f"{fields}q").pack, numbers, *layout)
 
 

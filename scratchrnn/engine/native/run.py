@@ -162,22 +162,20 @@ def steps(
     (B, R), (outputs, I) = given[0].shape, W_ih.shape  # noqa: E741
     H, N = outputs // len(setting.cell.gates), x.numel() // I
     width = len(setting.columns.places) * H
-    x, W_ih, W_hh = x.contiguous(), W_ih.contiguous(), W_hh.contiguous()
     output = x.new_empty(*x.shape[:-1], R)
     state = [s.clone(memory_format=torch.contiguous_format) for s in given]
     kept = Kept(x.new_empty(N, width), tuple(x.new_empty(N, s.shape[1]) for s in state)) if keep else None
     room = [of.panels(outputs, I), of.panels_of_gates(H, R)]
     if kept is None:
-        room += [min(N, 2 * of.chunk + B) * width, *(2 * s.numel() for s in state)]
+        room += [min(N, of.chunk + B) * width, *(2 * s.numel() for s in state)]
     if W_hr is not None:
-        W_hr, room = W_hr.contiguous(), [*room, of.panels(R, H), B * H]
+        room += [of.panels(R, H), B * H]
     scratch, at = borrow(room, x)
     pre, *prev = at[2 : 3 + len(state)] if kept is None else [t.data_ptr() for t in kept.flat()]
     panels_hr, unprojected = (0, 0) if W_hr is None else at[-2:]
-    product = N, outputs, I, x.data_ptr(), I, 0, W_ih.data_ptr(), I, 1, _address(bias), pre, width, at[0], 0
-    weights = W_hh.data_ptr(), _address(W_hr), at[1], panels_hr
-    buffers = pre, keep, output.data_ptr(), unprojected, 0, 0, *prev, *[t.data_ptr() for t in state]
-    _call(of, of.forward, setting, operands, division, threads, (*product, *[0] * 42), (*weights, *buffers))
+    buffers = at[0], at[1], panels_hr, keep, pre, output.data_ptr(), unprojected, *prev
+    last = [t.data_ptr() for t in state]
+    _call(of, of.forward, setting, (x, bias, W_ih, W_hh, W_hr), B, division, threads, (*buffers, *last, *[0] * 10))
     give_back(scratch)
     return Run(output, tuple(state), kept)
 
@@ -192,44 +190,31 @@ def gradients(
     threads: int | None = None,
 ) -> Operands:
     """The gradients of the operands, as `engine.backward.gradients`."""
-    of, (x, _, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
-    pre, h_prev, *others = (t.contiguous() for t in kept.flat())
-    (N, R), (outputs, I), width = h_prev.shape, W_ih.shape, pre.shape[1]  # noqa: E741
+    of, (x, bias, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
+    pre, *prev = (t.contiguous() for t in kept.flat())
+    (B, R), (outputs, I), (N, width) = given[0].shape, W_ih.shape, pre.shape  # noqa: E741
     H = outputs // len(setting.cell.gates)
-    x, W_ih, W_hh = x.contiguous(), W_ih.contiguous(), W_hh.contiguous()
     d_output = None if upstream.output is None else upstream.output.contiguous()
     d_state = [
         s.new_zeros(s.shape) if d is None else d.clone(memory_format=torch.contiguous_format)
         for s, d in zip(given, upstream.state, strict=True)
     ]
-    d_pre, d_emitted, unprojected = torch.empty_like(pre), None, None
+    found = [
+        t.new_empty(t.shape) if n and t is not None else None for t, n in zip(operands[:5], needed[:5], strict=True)
+    ]
+    rows, threads = min(N, of.chunk_back + B), team() if threads is None else threads
+    room = [of.panels(I, outputs), of.panels(R, outputs), rows * width, B * width]
+    room += [of.panels(max(I, R, H), rows), threads * of.block]
     if W_hr is not None:
-        W_hr, d_emitted, unprojected = W_hr.contiguous(), pre.new_empty(N, R), pre.new_empty(N, H)
-    threads = team() if threads is None else threads
-    room = [of.panels(R, outputs), of.panels(max(I, R, H), max(N, outputs)), threads * of.block]
-    scratch, at = borrow(room if W_hr is None else [*room, of.panels(H, R)], x)
-    d_input, d_hidden = d_pre.data_ptr(), d_pre.data_ptr() + (width - outputs) * x.itemsize
-
-    dx, dW_ih, dW_hh, dW_hr = (
-        None if t is None or not n else x.new_empty(t.shape)
-        for t, n in ((x, needed.x), (W_ih, needed.W_ih), (W_hh, needed.W_hh), (W_hr, needed.W_hr))
-    )
-    products = (  # y [N, outputs] = x [N, terms], or across, times W [terms, outputs]
-        (dx, N, I, outputs, d_input, width, 0, W_ih.data_ptr(), I),
-        (dW_ih, outputs, I, N, d_input, width, 1, x.data_ptr(), I),
-        (dW_hh, outputs, R, N, d_hidden, width, 1, h_prev.data_ptr(), R),
-        (dW_hr, R, H, N, _address(d_emitted), R, 1, _address(unprojected), H),
-    )
-    fields = [0] * 56
-    for k, (y, *given_) in enumerate(products):
-        if y is not None:
-            fields[14 * k : 14 * k + 14] = *given_, 0, 0, y.data_ptr(), given_[1], at[1], at[2]
-    weights = W_hh.data_ptr(), _address(W_hr), at[0], 0 if W_hr is None else at[3]
-    buffers = pre.data_ptr(), 1, _address(d_output), _address(unprojected), d_input, _address(d_emitted)
-    states = [t.data_ptr() for t in (h_prev, *others, *d_state)]
-    _call(of, of.backward, setting, operands, division, threads, fields, (*weights, *buffers, *states))
+        room += [of.panels(H, R), N * R, N * H]
+    scratch, at = borrow(room, x)
+    panels_hr, d_emitted, unprojected = (0, 0, 0) if W_hr is None else at[-3:]
+    states = [t.data_ptr() for t in (*prev, *d_state)]
+    buffers = at[0], at[1], panels_hr, 1, pre.data_ptr(), _address(d_output), unprojected, *states
+    tail = *buffers, at[2], at[3], d_emitted, *map(_address, found), at[4], at[5]
+    _call(of, of.backward, setting, (x, bias, W_ih, W_hh, W_hr), B, division, threads, tail)
     give_back(scratch)
-    return Operands(dx, d_pre.sum(0) if needed.bias else None, dW_ih, dW_hh, dW_hr, tuple(d_state))
+    return Operands.of([*found, *d_state])
 
 
 def _functions(setting: Setting, operands: Operands) -> Functions:
@@ -251,29 +236,32 @@ def _call(
     of: Functions,
     function: Any,
     setting: Setting,
-    operands: Operands,
+    given: Sequence[Tensor | None],
+    B: int,
     division: int | None,
     threads: int | None,
-    products: Sequence[int],
-    tail: Sequence[int],
+    buffers: Sequence[int],
 ) -> None:
     """Run all steps in C, some at a time, so that Ctrl-C is answered between."""
-    sizes, T, (B, R), (outputs, _) = setting.sizes, len(setting.sizes), operands.state[0].shape, operands.W_hh.shape
-    backward, weights = function is of.backward, outputs * R
+    dense = [None if t is None else t.contiguous() for t in given]
+    x, _, W_ih, W_hh, _ = dense
+    assert x is not None and W_ih is not None and W_hh is not None  # noqa: PT018 - one thought
+    (outputs, R), I, T, backward = W_hh.shape, W_ih.shape[1], len(setting.sizes), function is of.backward  # noqa: E741
     threads = team() if threads is None else threads
     if division is None:
-        division = divided(B, weights, operands.x.itemsize, threads)
-    if division == ONE_THREAD and not (backward and operands.x.numel() * outputs > _LARGE):
+        division = divided(B, outputs * R, x.itemsize, threads)
+    if division == ONE_THREAD and not (backward and x.numel() * outputs > _LARGE):
         threads = 1
-    head = *crew(threads), *products, division, T
     numbers = _numbers(setting.cell) if of.numbers else None
-    packed = torch.tensor(sizes) if operands.x.dim() == 2 else None
-    tail = setting.reverse, B, outputs // len(setting.cell.gates), R, _address(packed), _address(numbers), *tail
-    length = max(1, int(_PIECE / max(1, 2 * B * weights)))
+    packed = torch.tensor(setting.sizes) if x.dim() == 2 else None
+    sizes = setting.reverse, B, I, outputs // len(setting.cell.gates), R, _address(packed), _address(numbers)
+    tail = *sizes, *[_address(t) for t in dense], *buffers
+    length = max(1, int(_PIECE / max(1, 2 * B * outputs * R)))
     pieces = range(0, T, length)
     for start in reversed(pieces) if backward else pieces:
         end = min(start + length, T)
-        function(of.pack(*head, start, end, _first_row(setting, end if backward else start), *tail))
+        row = _first_row(setting, end if backward else start)
+        function(of.pack(*crew(threads), division, T, start, end, row, *tail))
 
 
 def _first_row(setting: Setting, k: int) -> int:

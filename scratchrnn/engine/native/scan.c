@@ -434,18 +434,17 @@ static struct share share_of(const struct weights *w, int by_panels, int64_t row
 
 /* ------------------------------------------------------------------------------------------------ large products */
 
-struct large { /* y [N, outputs] = x W + bias; every field has eight bytes, as Python fills them */
+struct large { /* y [N, outputs] = x W + bias, or y + x W */
     int64_t N, outputs, terms;
     const real *x;
     int64_t stride, across; /* of x [N, terms], or across [terms, N] */
     const real *W;
     int64_t W_stride, W_across; /* of W [terms, outputs], or across [outputs, terms] */
-    const real *bias; /* [outputs], or NULL */
     real *y;
-    int64_t y_stride;
+    int64_t y_stride, added;
+    const real *bias;      /* [outputs], or NULL */
     real *panels, *blocks; /* room for W, and, of x across, for BLOCK * TERMS numbers for each thread */
 };
-#define CHUNK 96 /* rows of an input product, at least, but for a short sequence's */
 #define BLOCK 96 /* rows that stay in the cache while the panels pass by */
 
 /* x [BLOCK, TERMS] = the transpose of n terms of so many rows that lie across. */
@@ -478,7 +477,7 @@ APART void large_tile(const struct large *a, int64_t first, int64_t rows, const 
     for (int r = 0; r < rows; r++, y += a->y_stride)
         UNROLL for (int c = 0; c < WIDE; c++) {
             int64_t left = MAX(0, a->outputs - unit - c * V);
-            const real *to_add = k > 0 ? y : bias;
+            const real *to_add = k > 0 || a->added ? y : bias;
             if (to_add)
                 sum[r * WIDE + c] += load_part(to_add + c * V, left);
             store_part(y + c * V, sum[r * WIDE + c], left);
@@ -522,24 +521,28 @@ static void multiply_rows(const struct large *a, int fresh, int64_t run, struct 
 
 struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
-    struct large product[4]; /* forward the input's, whose y is `pre` and whose bias has PRE * H; backward dx and of the
-                                weights W_ih, W_hh, W_hr, those whose y is not NULL */
     int64_t division;
     int64_t T, from, to, first_row; /* steps in all; those of this call, counted as they are taken; where the first is */
-    int64_t reverse, B, H, R;
-    const int64_t *sizes;        /* the rows of each step, or NULL: B */
-    const double *number;        /* what the equations have from outside */
-    const real *W_hh, *W_hr;     /* [GATES * H, R], and [R, H] or NULL */
-    real *panels, *panels_hr;    /* room for them */
-    real *pre;                   /* [N, PRE * H], forward: the input product, to which sums that are kept are added */
+    int64_t reverse, B, I, H, R;
+    const int64_t *sizes;                /* the rows of each step, or NULL: B */
+    const double *number;                /* what the equations have from outside */
+    const real *x, *bias;                /* [N, I], and [PRE * H] or NULL */
+    const real *W_ih, *W_hh, *W_hr;      /* [GATES * H, I], [GATES * H, R], and [R, H] or NULL */
+    real *panels_ih, *panels, *panels_hr; /* room for them */
     int64_t keep;
+    real *pre;                   /* [N, PRE * H] or of one chunk, forward: the input product, to which sums are added */
     real *output;                /* [N, R]; backward: its gradient, or NULL */
     real *unprojected;           /* forward [B, H], backward [N, H] */
-    real *d_pre;                 /* [N, PRE * H] */
-    real *d_emitted;             /* [N, R], of what is projected */
     real *prev[STATES];          /* of all steps [N, .], or of one step and the next [2, B, .] */
     real *state[STATES];         /* [B, .], first the initial, then the last; backward: the gradients of those */
+    /* only backward */
+    real *d_pre, *d_carry;       /* of one chunk, and of the step behind it [B, PRE * H] */
+    real *d_emitted;             /* [N, R], of what is projected */
+    real *dx, *d_bias, *dW_ih, *dW_hh, *dW_hr; /* NULL for those that nobody needs */
+    real *panels_x, *blocks;     /* room for rows of a chunk, and for those that a thread turns */
 };
+#define CHUNK 128       /* rows, at least, that are multiplied at once on the way forward, */
+#define CHUNK_BACK 512  /* and back: they stay in the cache until they are taken */
 
 INLINE int64_t rows_at(const struct scan *a, int64_t k) /* of the k-th step that is taken */
 {
@@ -598,7 +601,7 @@ INLINE real *after(const struct scan *a, const struct moment *t, int s, int64_t 
 APART void take(const struct scan *a, const struct moment *t, int64_t row, int64_t end, int64_t unit, const vec *sum)
 {
     const int64_t H = a->H, n = H - unit, projected = a->W_hr != NULL, keep = a->keep;
-    const real *bias = a->product[0].bias;
+    const real *bias = a->bias;
     real *emitted = (projected ? a->unprojected : t->output) + unit;
     for (; row < end; row++, sum += COLUMNS) {
         real *at = t->pre + row * PRE * H + unit;
@@ -665,26 +668,18 @@ static void begin(const struct scan *a)
     }
 }
 
-struct chunk { /* steps whose input product is made at once: of so many rows that the panels are worth the way */
-    int64_t lowest, end; /* the row with which the buffer begins, and the first step behind */
-    int64_t left;        /* rows that this call has still to take */
-};
-
-/* The input product of the next one, whose first step has its rows at `offset`. */
-static struct large next_chunk(const struct scan *a, int64_t offset, struct chunk *c)
+/* The input product of the steps from k on, of which the first has its rows at `offset`: the first step behind, and the
+   row with which the buffer begins. */
+static int64_t multiply_input(const struct scan *a, int64_t k, int64_t offset, int64_t *lowest, struct team *team, int64_t me, int64_t size)
 {
-    struct large input = a->product[0];
-    int64_t rows = 0, first = offset;
-    while (c->end < a->to && (rows < CHUNK || c->left < CHUNK)) {
-        int64_t n = rows_at(a, c->end++);
-        first -= a->reverse && rows > 0 ? n : 0;
-        rows += n, c->left -= n;
-    }
-    c->lowest = a->keep ? 0 : first;
-    input.N = rows;
-    input.x += first * input.stride;
-    input.y += (first - c->lowest) * input.y_stride;
-    return input;
+    int64_t rows = 0, end = k, first = offset, outputs = GATES * a->H;
+    for (; end < a->to && rows < CHUNK; rows += rows_at(a, end++))
+        first -= a->reverse && rows > 0 ? rows_at(a, end) : 0;
+    *lowest = a->keep ? 0 : first;
+    struct large product = {rows, outputs, a->I, a->x + first * a->I, a->I, 0, a->W_ih, a->I, 1,
+                            a->pre + (first - *lowest) * PRE * a->H, PRE * a->H, 0, a->bias, a->panels_ih, NULL};
+    multiply_rows(&product, k == 0, TERMS, team, me, size);
+    return end;
 }
 
 static void forward_part(const void *call, struct team *team, int64_t me, int64_t size)
@@ -698,19 +693,15 @@ static void forward_part(const void *call, struct team *team, int64_t me, int64_
         if (me == 0)
             begin(a);
     }
-    int64_t offset = a->first_row;
-    struct chunk chunk = {0, a->from, 0};
-    for (int64_t k = a->from; k < a->to; k++)
-        chunk.left += rows_at(a, k);
+    int64_t offset = a->first_row, ahead = a->from, lowest = 0;
     for (int64_t k = a->from; k < a->to; k++) {
         int64_t n = rows_at(a, k), next_n = rows_at(a, k + 1), next = offset + (a->reverse ? -next_n : n);
-        if (k == chunk.end) {
-            struct large input = next_chunk(a, offset, &chunk);
+        if (k == ahead) {
             meet(team, size);
-            multiply_rows(&input, k == 0, TERMS, team, me, size);
+            ahead = multiply_input(a, k, offset, &lowest, team, me, size);
             meet(team, size);
         }
-        struct moment t = {n, next_n, a->pre + (offset - chunk.lowest) * PRE * a->H, a->output + offset * a->R};
+        struct moment t = {n, next_n, a->pre + (offset - lowest) * PRE * a->H, a->output + offset * a->R};
         for (int s = 0; s < STATES; s++) {
             t.prev[s] = a->prev[s] + (a->keep ? offset : k % 2 * a->B) * width(a, s);
             t.next[s] = a->prev[s] + (a->keep ? next : (k + 1) % 2 * a->B) * width(a, s);
@@ -733,20 +724,28 @@ void forward(const struct scan *a) { together(a, forward_part); }
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
+struct backstep { /* one step: its rows, those of the step after, and where they begin */
+    int64_t n, later_n, offset;
+    real *d_pre;
+    const real *d_later;
+};
+
 /* dh is complete: the lines of the adjoint, for a row of the step that made h and a vector of units. */
-INLINE void pull(const struct scan *a, int64_t offset, int64_t row, int64_t unit, vec dh)
+INLINE void pull(const struct scan *a, const struct backstep *t, int64_t row, int64_t unit, vec dh)
 {
-    int64_t H = a->H, n = H - unit, at = (offset + row) * H + unit, at_pre = (offset + row) * PRE * H + unit;
+    int64_t H = a->H, n = H - unit, at = (t->offset + row) * H + unit;
+    const real *kept = a->pre + (t->offset + row) * PRE * H + unit;
+    real *d_kept = t->d_pre + row * PRE * H + unit;
     vec pre[PRE], prev[STATES], arriving[STATES], d_pre[PRE], d_prev[STATES], emitted;
     UNROLL for (int p = 0; p < PRE; p++)
-        pre[p] = load_part(a->pre + at_pre + p * H, n);
+        pre[p] = load_part(kept + p * H, n);
     UNROLL for (int s = 0; s < STATES; s++) {
         prev[s] = s == 0 && a->W_hr ? splat(0) : load_part(a->prev[s] + at, n);
         arriving[s] = s == 0 ? dh : load_part(a->state[s] + row * H + unit, n);
     }
     adjoint(pre, prev, a->number, arriving, d_pre, d_prev, &emitted);
     UNROLL for (int p = 0; p < PRE; p++)
-        store_part(a->d_pre + at_pre + p * H, d_pre[p], n);
+        store_part(d_kept + p * H, d_pre[p], n);
     UNROLL for (int s = 0; s < STATES; s++)
         if (s > 0 || !a->W_hr)
             store_part(a->state[s] + row * H + unit, d_prev[s], n);
@@ -755,16 +754,16 @@ INLINE void pull(const struct scan *a, int64_t offset, int64_t row, int64_t unit
 }
 
 /* dh = what comes from the step after, through W_hh and directly, + the gradient from outside: for rows that have a step
-   after, `later` is where its rows begin; for rows that move, which the others do only at the initial state. */
-APART void backward_tile(const struct scan *a, const struct weights *w, int64_t offset, int has_later, int64_t later,
-                          int moves, int64_t p, int64_t row, int R)
+   after, or have none; and for rows that move, or not, as at the initial state. */
+APART void backward_tile(const struct scan *a, const struct weights *w, const struct backstep *t, int later, int moves,
+                         int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    const real *d_hidden = a->d_pre + (later + row) * PRE * a->H + SPLIT * a->H;
-    times_wide(R, a->B == 1, d_hidden, PRE * a->H, has_later ? w->terms : 0, TERMS, w->panels + p * w->size, sum);
+    const real *d_hidden = t->d_later + row * PRE * a->H + SPLIT * a->H;
+    times_wide(R, a->B == 1, d_hidden, PRE * a->H, later ? w->terms : 0, TERMS, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
-            int64_t unit = (p * WIDE + c) * V, n = a->R - unit, at = (offset + row + r) * a->R + unit;
+            int64_t unit = (p * WIDE + c) * V, n = a->R - unit, at = (t->offset + row + r) * a->R + unit;
             if (n <= 0)
                 break;
             real *direct = a->state[0] + (row + r) * a->R + unit;
@@ -772,7 +771,7 @@ APART void backward_tile(const struct scan *a, const struct weights *w, int64_t 
             if (moves && a->output)
                 dh += load_part(a->output + at, n);
             if (moves && !a->W_hr)
-                pull(a, offset, row + r, unit, dh);
+                pull(a, t, row + r, unit, dh);
             else
                 store_part(direct, moves ? splat(0) : dh, n);
             if (moves && a->W_hr)
@@ -780,53 +779,111 @@ APART void backward_tile(const struct scan *a, const struct weights *w, int64_t 
         }
 }
 
-APART void unproject_tile(const struct scan *a, const struct weights *w, int64_t offset, int64_t p, int64_t row, int R)
+APART void unproject_tile(const struct scan *a, const struct weights *w, const struct backstep *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->d_emitted + (offset + row) * a->R, a->R, a->R, TERMS, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->d_emitted + (t->offset + row) * a->R, a->R, a->R, TERMS, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE && (p * WIDE + c) * V < a->H; c++)
-            pull(a, offset, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);
+            pull(a, t, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);
 }
 
-/* From step `to` - 1 down to `from`, and from the first one on to the initial state, and the gradients of all steps. */
+static void step_back(const struct scan *a, const struct backstep *t, int64_t k, struct team *team, int64_t me, int64_t size)
+{
+    struct weights hh = hidden_weights(a, 1), hr = projection(a, 1);
+    int64_t both = MIN(t->n, t->later_n), any = MAX(t->n, t->later_n);
+    int64_t each_step = a->division == PANELS ? size : 1;
+    struct share s = step_share(a, &hh, any, ROWS_OF(WIDE), me, size);
+    EACH_TILE(s, k % 2, any) {
+        int64_t middle = MAX(row, MIN(end, both));
+        if (row < middle)
+            backward_tile(a, &hh, t, 1, 1, p, row, middle - row);
+        if (middle < end)
+            backward_tile(a, &hh, t, t->n < t->later_n, t->n > t->later_n, p, middle, end - middle);
+    }
+    if (a->W_hr) {
+        meet(team, each_step);
+        s = step_share(a, &hr, t->n, ROWS_OF(WIDE), me, size);
+        EACH_TILE(s, k % 2, t->n)
+            unproject_tile(a, &hr, t, p, row, end - row);
+    }
+    meet(team, each_step);
+}
+
+/* db = the sum of so many rows of dpre, or is added to. */
+static void add_rows(const struct scan *a, int64_t rows, int added, int64_t me, int64_t size)
+{
+    int64_t width = PRE * a->H, vectors = (width + V - 1) / V;
+    for (int64_t v = vectors * me / size * V; v < vectors * (me + 1) / size * V; v += V) {
+        vec total = added ? load_part(a->d_bias + v, width - v) : splat(0);
+        for (int64_t first = 0; first < rows; first += RUN) {
+            vec run = splat(0);
+            for (int64_t r = first; r < MIN(first + RUN, rows); r++)
+                run += load_part(a->d_pre + r * width + v, width - v);
+            total += run;
+        }
+        store_part(a->d_bias + v, total, width - v);
+    }
+}
+
+/* What so many rows, of the chunk that begins with row `lowest`, give to the gradients of x and the weights. */
+static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, int added, struct team *team, int64_t me, int64_t size)
+{
+    int64_t width = PRE * a->H, outputs = GATES * a->H, I = a->I, H = a->H, R = a->R;
+    const real *d_hidden = a->d_pre + SPLIT * H;
+    struct large products[] = {
+        {rows, I, outputs, a->d_pre, width, 0, a->W_ih, I, 0, a->dx + lowest * I, I, 0, NULL, a->panels_ih, NULL},
+        {outputs, I, rows, a->d_pre, width, 1, a->x + lowest * I, I, 0, a->dW_ih, I, added, NULL, a->panels_x, a->blocks},
+        {outputs, R, rows, d_hidden, width, 1, a->prev[0] + lowest * R, R, 0, a->dW_hh, R, added, NULL, a->panels_x, a->blocks},
+        {R, H, rows, a->d_emitted + lowest * R, R, 1, a->unprojected + lowest * H, H, 0, a->dW_hr, H, added, NULL, a->panels_x, a->blocks},
+    };
+    const real *needed[] = {a->dx, a->dW_ih, a->dW_hh, a->dW_hr};
+    for (int i = 0; i < 4; i++)
+        if (needed[i]) {
+            meet(team, size); /* the one before has its room */
+            multiply_rows(products + i, i > 0 || !added, RUN, team, me, size);
+        }
+    if (a->d_bias)
+        add_rows(a, rows, added, me, size);
+}
+
+/* From step `to` - 1 down to `from`, by chunks, and from the first one on to the initial state. */
 static void backward_part(const void *call, struct team *team, int64_t me, int64_t size)
 {
     const struct scan *a = call;
-    struct weights hh = hidden_weights(a, 1), hr = projection(a, 1);
-    int64_t each_step = a->division == PANELS ? size : 1;
+    int64_t width = PRE * a->H, later = a->first_row; /* of step `to` */
+    const real *d_later = a->d_carry;
     if (a->to == a->T) {
         pack(a, 1, me, size);
         meet(team, size);
     }
-    int64_t later = a->first_row; /* of step `to` */
-    for (int64_t k = a->to - 1; k >= (a->from == 0 ? -1 : a->from); k--) {
-        int64_t n = rows_at(a, k), later_n = rows_at(a, k + 1), offset = later + (a->reverse ? later_n : -n);
-        int64_t both = MIN(n, later_n), any = MAX(n, later_n);
-        struct share s = step_share(a, &hh, any, ROWS_OF(WIDE), me, size);
-        EACH_TILE(s, k % 2, any) {
-            int64_t middle = MAX(row, MIN(end, both));
-            if (row < middle)
-                backward_tile(a, &hh, offset, 1, later, 1, p, row, middle - row);
-            if (middle < end)
-                backward_tile(a, &hh, offset, n < later_n, later, n > later_n, p, middle, end - middle);
+    for (int64_t k = a->to, first = k; k > a->from;) {
+        int64_t rows = 0;
+        while (first > a->from && rows < CHUNK_BACK)
+            rows += rows_at(a, --first);
+        int64_t lowest = a->reverse ? later + rows_at(a, k) : later - rows;
+        int added = k < a->T;
+        while (k-- > first) {
+            struct backstep t = {rows_at(a, k), rows_at(a, k + 1), 0, NULL, d_later};
+            t.offset = later + (a->reverse ? t.later_n : -t.n);
+            d_later = t.d_pre = a->d_pre + (t.offset - lowest) * width;
+            step_back(a, &t, k, team, me, size);
+            later = t.offset;
         }
-        if (a->W_hr) {
-            meet(team, each_step);
-            s = step_share(a, &hr, n, ROWS_OF(WIDE), me, size);
-            EACH_TILE(s, k % 2, n)
-                unproject_tile(a, &hr, offset, p, row, end - row);
-        }
-        meet(team, each_step);
-        later = offset;
+        k++;
+        meet(team, size);
+        multiply_chunk(a, lowest, rows, added, team, me, size);
+        int64_t carried = rows_at(a, k) * width, from = carried * me / size, end = carried * (me + 1) / size;
+        memcpy(a->d_carry + from, d_later + from, sizeof(real) * (end - from));
+        d_later = a->d_carry;
+        meet(team, size);
     }
-    for (int i = 0; i < 4 && a->from == 0; i++)
-        if (a->product[i].y) {
-            meet(team, size);
-            multiply_rows(a->product + i, 1, RUN, team, me, size);
-        }
+    if (a->from == 0) {
+        struct backstep t = {0, rows_at(a, 0), 0, NULL, d_later};
+        step_back(a, &t, -1, team, me, size);
+    }
 }
 
 void backward(const struct scan *a) { together(a, backward_part); }
 
-const int64_t layout[] = {V, UNITS, COLUMNS, WIDE, CHUNK, BLOCK * TERMS, sizeof(struct scan) / 8}; /* what Python must know to make room */
+const int64_t layout[] = {V, UNITS, COLUMNS, WIDE, CHUNK, CHUNK_BACK, BLOCK * TERMS, sizeof(struct scan) / 8}; /* what Python must know to make room */

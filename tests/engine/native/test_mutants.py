@@ -117,8 +117,8 @@ BUGS = {
         {"output"},
     ),
     "the input's bias forgotten": (
-        "k == 0 && a->bias ? a->bias + unit : NULL",
-        "NULL",
+        "PRE * a->H, 0, a->bias, a->panels_ih, NULL};",
+        "PRE * a->H, 0, NULL, a->panels_ih, NULL};",
         "RNN",
         {"output"},
     ),
