@@ -165,7 +165,7 @@ def steps(
     output = x.new_empty(*x.shape[:-1], R)
     state = [s.clone(memory_format=torch.contiguous_format) for s in given]
     kept = Kept(x.new_empty(N, width), tuple(x.new_empty(N, s.shape[1]) for s in state)) if keep else None
-    room = [of.panels(outputs, I), of.panels_of_gates(H, R)]
+    room = [of.panels_of_gates(H, I), of.panels_of_gates(H, R)]
     if kept is None:
         room += [min(N, of.chunk + B) * width, *(2 * s.numel() for s in state)]
     if W_hr is not None:

@@ -434,18 +434,16 @@ static struct share share_of(const struct weights *w, int by_panels, int64_t row
 
 /* ------------------------------------------------------------------------------------------------ large products */
 
-struct large { /* y [N, outputs] = x W + bias, or y + x W */
+struct large { /* y [N, outputs] = x W, or y + x W */
     int64_t N, outputs, terms;
     const real *x;
     int64_t stride, across; /* of x [N, terms], or across [terms, N] */
-    const real *W;
-    int64_t W_stride, W_across; /* of W [terms, outputs], or across [outputs, terms] */
+    const real *W; /* [terms, outputs] */
     real *y;
-    int64_t y_stride, added;
-    const real *bias;      /* [outputs], or NULL */
+    int64_t added;
     real *panels, *blocks; /* room for W, and, of x across, for BLOCK * TERMS numbers for each thread */
 };
-#define BLOCK 96 /* rows that stay in the cache while the panels pass by */
+#define BLOCK 96 /* rows of y, which stay in the cache while the panels pass by */
 
 /* x [BLOCK, TERMS] = the transpose of n terms of so many rows that lie across. */
 static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real *x)
@@ -461,39 +459,32 @@ static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real
         }
 }
 
-INLINE struct weights of_large(const struct large *a)
-{
-    return (struct weights){a->W, a->W_stride, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE)};
-}
-
-/* y = x W + bias, for n terms from the k-th on: of the first ones, or to be added to what is there. */
+/* y = x W, for n terms from the k-th on: of the first ones, or to be added to what is there. */
 APART void large_tile(const struct large *a, int64_t first, int64_t rows, const real *x, int64_t stride, int64_t k,
-                      int64_t n, int64_t run, int64_t unit, const real *panel)
+                      int64_t n, int64_t unit, const real *panel)
 {
-    real *y = a->y + first * a->y_stride + unit;
-    const real *bias = k == 0 && a->bias ? a->bias + unit : NULL;
+    real *y = a->y + first * a->outputs + unit;
     vec sum[8 * WIDE];
-    times_wide(rows, 0, x, stride, n, run, panel, sum);
-    for (int r = 0; r < rows; r++, y += a->y_stride)
+    times_wide(rows, 0, x, stride, n, RUN, panel, sum);
+    for (int r = 0; r < rows; r++, y += a->outputs)
         UNROLL for (int c = 0; c < WIDE; c++) {
             int64_t left = MAX(0, a->outputs - unit - c * V);
-            const real *to_add = k > 0 || a->added ? y : bias;
-            if (to_add)
-                sum[r * WIDE + c] += load_part(to_add + c * V, left);
+            if (k > 0 || a->added)
+                sum[r * WIDE + c] += load_part(y + c * V, left);
             store_part(y + c * V, sum[r * WIDE + c], left);
         }
 }
 
-/* Some rows of it; `fresh`: W is still to be put in panels, each as it is needed. */
-static void multiply_rows(const struct large *a, int fresh, int64_t run, struct team *team, int64_t me, int64_t size)
+/* `fresh`: W is still to be put in panels, each as it is needed. */
+static void multiply_large(const struct large *a, int fresh, struct team *team, int64_t me, int64_t size)
 {
-    struct weights w = of_large(a);
+    struct weights w = {a->W, a->outputs, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE)};
     struct share s = share_of(&w, !a->across && w.count >= size, 1, 1, me, size);
     int64_t blocks = (a->N + BLOCK - 1) / BLOCK, groups = s.groups, mine = s.tile;
     blocks = (blocks + groups - 1) / groups * groups;
     if (fresh && groups > 1) {
         for (int64_t p = w.count * me / size; p < w.count * (me + 1) / size; p++)
-            a->W_across ? pack_rows(&w, 1, WIDE, p) : pack_columns(&w, p);
+            pack_columns(&w, p);
         meet(team, size);
         fresh = 0;
     }
@@ -507,10 +498,10 @@ static void multiply_rows(const struct large *a, int fresh, int64_t run, struct 
             for (int64_t i = 0; i < s.panels_end - s.panel; i++) {
                 int64_t p = b % 2 ? s.panels_end - 1 - i : s.panel + i;
                 if (fresh && k == 0 && b == mine)
-                    a->W_across ? pack_rows(&w, 1, WIDE, p) : pack_columns(&w, p);
+                    pack_columns(&w, p);
                 for (int64_t t = 0; t < tiles; t++) {
                     int64_t row = rows * t / tiles, end = rows * (t + 1) / tiles;
-                    large_tile(a, first + row, end - row, x + row * stride, stride, k, n, run, p * WIDE * V,
+                    large_tile(a, first + row, end - row, x + row * stride, stride, k, n, p * WIDE * V,
                                w.panels + p * w.size + k * WIDE * V);
                 }
             }
@@ -560,6 +551,11 @@ INLINE struct weights hidden_weights(const struct scan *a, int backward)
     return (struct weights){a->W_hh, a->R, a->panels, a->H, a->R, COLUMNS * V * a->R, PANELS_OF(a->H, UNITS)};
 }
 
+INLINE struct weights input_weights(const struct scan *a)
+{
+    return (struct weights){a->W_ih, a->I, a->panels_ih, a->H, a->I, COLUMNS * V * a->I, PANELS_OF(a->H, UNITS)};
+}
+
 INLINE struct weights projection(const struct scan *a, int backward)
 {
     int64_t terms = backward ? a->R : a->H, outputs = backward ? a->H : a->R;
@@ -568,9 +564,11 @@ INLINE struct weights projection(const struct scan *a, int backward)
 
 static void pack(const struct scan *a, int backward, int64_t me, int64_t team)
 {
-    struct weights hh = hidden_weights(a, backward), hr = projection(a, backward);
+    struct weights hh = hidden_weights(a, backward), hr = projection(a, backward), ih = input_weights(a);
     for (int64_t p = hh.count * me / team; p < hh.count * (me + 1) / team; p++)
         backward ? pack_columns(&hh, p) : pack_rows(&hh, GATES, UNITS, p);
+    for (int64_t p = ih.count * me / team; p < ih.count * (me + 1) / team && !backward; p++)
+        pack_rows(&ih, GATES, UNITS, p);
     if (hr.W)
         for (int64_t p = hr.count * me / team; p < hr.count * (me + 1) / team; p++)
             backward ? pack_columns(&hr, p) : pack_rows(&hr, 1, WIDE, p);
@@ -668,18 +666,34 @@ static void begin(const struct scan *a)
     }
 }
 
-/* The input product of the steps from k on, of which the first has its rows at `offset`: the first step behind, and the
-   row with which the buffer begins. */
-static int64_t multiply_input(const struct scan *a, int64_t k, int64_t offset, int64_t *lowest, struct team *team, int64_t me, int64_t size)
+/* W_ih x and the biases, for some rows and the units of a panel. */
+APART void input_tile(const struct scan *a, const struct weights *w, const real *x, real *pre, int64_t p, int R)
 {
-    int64_t rows = 0, end = k, first = offset, outputs = GATES * a->H;
-    for (; end < a->to && rows < CHUNK; rows += rows_at(a, end++))
-        first -= a->reverse && rows > 0 ? rows_at(a, end) : 0;
+    vec sum[8 * COLUMNS];
+    times_gates(R, 0, x, a->I, a->I, w->panels + p * w->size, sum);
+    for (int u = 0; u < UNITS; u++) {
+        int64_t unit = (p * UNITS + u) * V, n = MAX(0, a->H - unit);
+        UNROLL for (int g = 0; g < GATES; g++) {
+            vec bias = a->bias ? load_part(a->bias + g * a->H + unit, n) : splat(0);
+            for (int r = 0; r < R; r++)
+                store_part(pre + r * PRE * a->H + g * a->H + unit, sum[(r * UNITS + u) * GATES + g] + bias, n);
+        }
+    }
+}
+
+/* The input product of the steps from k on, whose first row is `offset`: of one step where a thread has rows of its own,
+   else of so many that the panels are worth the way. It gives the first step behind, and the row with which `pre` begins. */
+static int64_t multiply_input(const struct scan *a, int64_t k, int64_t offset, int64_t *lowest, int64_t me, int64_t size)
+{
+    struct weights ih = input_weights(a);
+    int64_t rows = 0, first = offset, most = a->division == ROWS_ALONE ? 1 : CHUNK;
+    for (; k < a->to && rows < most; rows += rows_at(a, k++))
+        first -= a->reverse && rows > 0 ? rows_at(a, k) : 0;
     *lowest = a->keep ? 0 : first;
-    struct large product = {rows, outputs, a->I, a->x + first * a->I, a->I, 0, a->W_ih, a->I, 1,
-                            a->pre + (first - *lowest) * PRE * a->H, PRE * a->H, 0, a->bias, a->panels_ih, NULL};
-    multiply_rows(&product, k == 0, TERMS, team, me, size);
-    return end;
+    struct share s = step_share(a, &ih, rows, ROWS_OF(COLUMNS), me, size);
+    EACH_TILE(s, 0, rows)
+        input_tile(a, &ih, a->x + (first + row) * a->I, a->pre + (first - *lowest + row) * PRE * a->H, p, end - row);
+    return k;
 }
 
 static void forward_part(const void *call, struct team *team, int64_t me, int64_t size)
@@ -688,18 +702,19 @@ static void forward_part(const void *call, struct team *team, int64_t me, int64_
     struct weights hh = hidden_weights(a, 0), hr = projection(a, 0);
     int64_t most = a->W_hr ? MIN(ROWS_OF(COLUMNS), ROWS_OF(WIDE)) : ROWS_OF(COLUMNS);
     int64_t each_step = a->division == PANELS ? size : 1; /* so many meet */
+    int64_t common = a->division == PANELS && hh.count < size ? size : 1; /* who have a panel in common */
     if (a->from == 0) {
         pack(a, 0, me, size);
         if (me == 0)
             begin(a);
+        meet(team, size);
     }
     int64_t offset = a->first_row, ahead = a->from, lowest = 0;
     for (int64_t k = a->from; k < a->to; k++) {
         int64_t n = rows_at(a, k), next_n = rows_at(a, k + 1), next = offset + (a->reverse ? -next_n : n);
         if (k == ahead) {
-            meet(team, size);
-            ahead = multiply_input(a, k, offset, &lowest, team, me, size);
-            meet(team, size);
+            ahead = multiply_input(a, k, offset, &lowest, me, size);
+            meet(team, common);
         }
         struct moment t = {n, next_n, a->pre + (offset - lowest) * PRE * a->H, a->output + offset * a->R};
         for (int s = 0; s < STATES; s++) {
@@ -832,16 +847,16 @@ static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, i
     int64_t width = PRE * a->H, outputs = GATES * a->H, I = a->I, H = a->H, R = a->R;
     const real *d_hidden = a->d_pre + SPLIT * H;
     struct large products[] = {
-        {rows, I, outputs, a->d_pre, width, 0, a->W_ih, I, 0, a->dx + lowest * I, I, 0, NULL, a->panels_ih, NULL},
-        {outputs, I, rows, a->d_pre, width, 1, a->x + lowest * I, I, 0, a->dW_ih, I, added, NULL, a->panels_x, a->blocks},
-        {outputs, R, rows, d_hidden, width, 1, a->prev[0] + lowest * R, R, 0, a->dW_hh, R, added, NULL, a->panels_x, a->blocks},
-        {R, H, rows, a->d_emitted + lowest * R, R, 1, a->unprojected + lowest * H, H, 0, a->dW_hr, H, added, NULL, a->panels_x, a->blocks},
+        {rows, I, outputs, a->d_pre, width, 0, a->W_ih, a->dx + lowest * I, 0, a->panels_ih, NULL},
+        {outputs, I, rows, a->d_pre, width, 1, a->x + lowest * I, a->dW_ih, added, a->panels_x, a->blocks},
+        {outputs, R, rows, d_hidden, width, 1, a->prev[0] + lowest * R, a->dW_hh, added, a->panels_x, a->blocks},
+        {R, H, rows, a->d_emitted + lowest * R, R, 1, a->unprojected + lowest * H, a->dW_hr, added, a->panels_x, a->blocks},
     };
     const real *needed[] = {a->dx, a->dW_ih, a->dW_hh, a->dW_hr};
     for (int i = 0; i < 4; i++)
         if (needed[i]) {
             meet(team, size); /* the one before has its room */
-            multiply_rows(products + i, i > 0 || !added, RUN, team, me, size);
+            multiply_large(products + i, i > 0 || !added, team, me, size);
         }
     if (a->d_bias)
         add_rows(a, rows, added, me, size);

@@ -117,8 +117,8 @@ BUGS = {
         {"output"},
     ),
     "the input's bias forgotten": (
-        "PRE * a->H, 0, a->bias, a->panels_ih, NULL};",
-        "PRE * a->H, 0, NULL, a->panels_ih, NULL};",
+        "vec bias = a->bias ? load_part(a->bias + g * a->H + unit, n) : splat(0);",
+        "vec bias = splat(0);",
         "RNN",
         {"output"},
     ),
