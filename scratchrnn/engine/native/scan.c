@@ -301,7 +301,7 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 #define UNITS (GATES >= WIDE ? 1 : WIDE / GATES)           /* vectors of units in a panel of gates */
 #define COLUMNS (GATES * UNITS)                            /* vectors in it */
 #define ROWS_OF(C) MAX(1, MIN(8, (REGISTERS - (C) - 2) / (C))) /* so many rows of sums leave room for a term of the panel */
-#define TERMS 512 /* of one sum: of longer ones partial sums are added, which lose less to rounding */
+#define SUM 256   /* terms of one sum: of longer ones partial sums are added, which lose less to rounding */
 #define RUN 64    /* of one sum of a gradient outside the loop, which lose the most: the signs of their terms differ */
 
 /* The weights of a product y = W x, in panels or as they lie. */
@@ -405,7 +405,7 @@ static void times_wide(int R, int alone, const real *x, int64_t stride, int64_t 
 
 static void times_gates(int R, int alone, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
 {
-    const int64_t run = TERMS;
+    const int64_t run = SUM;
 #if COLUMNS == WIDE
     times_wide(R, alone, x, stride, K, run, panel, sum);
 #else
@@ -443,7 +443,8 @@ struct large { /* y [N, outputs] = x W, or y + x W */
     int64_t added;
     real *panels, *blocks; /* room for W, and, of x across, for BLOCK * TERMS numbers for each thread */
 };
-#define BLOCK 96 /* rows of y, which stay in the cache while the panels pass by */
+#define TERMS 512 /* so many terms of a product at a time, and so many */
+#define BLOCK 96  /* rows of y, which stay in the cache while the panels pass by */
 
 /* x [BLOCK, TERMS] = the transpose of n terms of so many rows that lie across. */
 static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real *x)
@@ -637,7 +638,7 @@ APART void forward_tile(const struct scan *a, const struct weights *w, const str
 APART void project_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->unprojected + row * a->H, a->H, a->H, TERMS, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->unprojected + row * a->H, a->H, a->H, SUM, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit;
@@ -775,7 +776,7 @@ APART void backward_tile(const struct scan *a, const struct weights *w, const st
 {
     vec sum[8 * WIDE];
     const real *d_hidden = t->d_later + row * PRE * a->H + SPLIT * a->H;
-    times_wide(R, a->B == 1, d_hidden, PRE * a->H, later ? w->terms : 0, TERMS, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, d_hidden, PRE * a->H, later ? w->terms : 0, SUM, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit, at = (t->offset + row + r) * a->R + unit;
@@ -797,7 +798,7 @@ APART void backward_tile(const struct scan *a, const struct weights *w, const st
 APART void unproject_tile(const struct scan *a, const struct weights *w, const struct backstep *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->d_emitted + (t->offset + row) * a->R, a->R, a->R, TERMS, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->d_emitted + (t->offset + row) * a->R, a->R, a->R, SUM, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE && (p * WIDE + c) * V < a->H; c++)
             pull(a, t, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);

@@ -15,6 +15,7 @@ from scratchrnn.engine import backward, forward
 from scratchrnn.engine.columns import Columns, Operands
 from scratchrnn.engine.forward import Run, Setting
 from scratchrnn.engine.native import run as native
+from scratchrnn.engine.native import scratch
 
 pytestmark = pytest.mark.compiled
 
@@ -169,6 +170,38 @@ def test_strided_inputs_are_what_they_show():
     assert_same(setting, operands._replace(x=x, W_hh=W_hh, state=state))
     strided = torch.randn(72, 10, dtype=torch.float64)[:, ::2]
     assert_same(setting, operands._replace(W_ih=strided))
+
+
+@each_row
+def test_nothing_is_read_that_nobody_has_written(row, monkeypatch):
+    """New memory is filled with nan, and so is what a thread has kept from call to call."""
+
+    def of_nan(room, like):
+        buffer, addresses = borrow(room, like)
+        return buffer.fill_(255), addresses
+
+    borrow = native.borrow
+    monkeypatch.setattr(native, "borrow", of_nan)
+    torch.use_deterministic_algorithms(True)
+    try:
+        for R in (None, 3) if row.projects else (None,):
+            for packed, reverse in ((False, False), (True, True)):
+                scan = scan_of(row, 5, 7, 3, 21, packed=packed, reverse=reverse, R=R)
+                assert_same(*scan, division=native.PANELS, threads=2)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_thread_keeps_its_memory_unless_it_is_large():
+    of_thread = scratch._of_thread.__dict__
+    layer = sr.LSTM(3, 20)
+    with torch.no_grad():
+        layer(torch.randn(4, 2, 3))
+        kept = of_thread["buffer"]
+        layer(torch.randn(2, 2, 3))
+        assert of_thread["buffer"] is kept
+        sr.LSTM(3, 1100)(torch.randn(1, 1, 3))  # whose panels take more than 16 MiB
+    assert "buffer" not in of_thread
 
 
 def test_a_long_scan_is_called_in_pieces(monkeypatch):
