@@ -175,7 +175,7 @@ def steps(
     panels_hr, unprojected = (0, 0) if W_hr is None else at[-2:]
     buffers = at[0], at[1], panels_hr, keep, pre, output.data_ptr(), unprojected, *prev
     last = [t.data_ptr() for t in state]
-    _call(of, of.forward, setting, (x, bias, W_ih, W_hh, W_hr), B, division, threads, (*buffers, *last, *[0] * 10))
+    _call(of, of.forward, setting, (x, bias, W_ih, W_hh, W_hr), B, division, threads, (*buffers, *last, *[0] * 11))
     give_back(scratch)
     return Run(output, tuple(state), kept)
 
@@ -204,14 +204,14 @@ def gradients(
     ]
     rows, threads = min(N, of.chunk_back + B), team() if threads is None else threads
     room = [of.panels(I, outputs), of.panels(R, outputs), rows * width, B * width]
-    room += [of.panels(max(I, R, H), rows), threads * of.block]
+    room += [of.panels(max(I, R, H), rows), threads * of.block, width]
     if W_hr is not None:
         room += [of.panels(H, R), N * R, N * H]
     scratch, at = borrow(room, x)
     panels_hr, d_emitted, unprojected = (0, 0, 0) if W_hr is None else at[-3:]
     states = [t.data_ptr() for t in (*prev, *d_state)]
     buffers = at[0], at[1], panels_hr, 1, pre.data_ptr(), _address(d_output), unprojected, *states
-    tail = *buffers, at[2], at[3], d_emitted, *map(_address, found), at[4], at[5]
+    tail = *buffers, at[2], at[3], d_emitted, *map(_address, found), at[4], at[5], at[6]
     _call(of, of.backward, setting, (x, bias, W_ih, W_hh, W_hr), B, division, threads, tail)
     give_back(scratch)
     return Operands.of([*found, *d_state])

@@ -532,6 +532,7 @@ struct scan { /* every field has eight bytes, as Python fills them */
     real *d_emitted;             /* [N, R], of what is projected */
     real *dx, *d_bias, *dW_ih, *dW_hh, *dW_hr; /* NULL for those that nobody needs */
     real *panels_x, *blocks;     /* room for rows of a chunk, and for those that a thread turns */
+    real *lost;                  /* of d_bias by rounding */
 };
 #define CHUNK 128       /* rows, at least, that are multiplied at once on the way forward, */
 #define CHUNK_BACK 512  /* and back: they stay in the cache until they are taken */
@@ -831,14 +832,19 @@ static void add_rows(const struct scan *a, int64_t rows, int added, int64_t me, 
 {
     int64_t width = PRE * a->H, vectors = (width + V - 1) / V;
     for (int64_t v = vectors * me / size * V; v < vectors * (me + 1) / size * V; v += V) {
-        vec total = added ? load_part(a->d_bias + v, width - v) : splat(0);
+        vec total = splat(0), lost = splat(0); /* Kahan's sum: what an addition loses, the next one makes good */
+        if (added)
+            total = load_part(a->d_bias + v, width - v), lost = load_part(a->lost + v, width - v);
         for (int64_t first = 0; first < rows; first += RUN) {
             vec run = splat(0);
             for (int64_t r = first; r < MIN(first + RUN, rows); r++)
                 run += load_part(a->d_pre + r * width + v, width - v);
-            total += run;
+            vec more = run - lost, sum = total + more;
+            lost = sum - total - more;
+            total = sum;
         }
         store_part(a->d_bias + v, total, width - v);
+        store_part(a->lost + v, lost, width - v);
     }
 }
 

@@ -111,7 +111,7 @@ def test_a_projection_in_every_division(row, how, R):
         assert_same(*scan_of(row, 4, 7, 3, 19, R=R, packed=packed, reverse=reverse), division=how[0], threads=how[1])
 
 
-@pytest.mark.parametrize("shape", [(50, 1, 20, 20), (30, 8, 128, 128), (10, 16, 40, 600)], ids=str)
+@pytest.mark.parametrize("shape", [(50, 1, 20, 20), (30, 8, 128, 128), (10, 16, 40, 600), (3000, 32, 5, 16)], ids=str)
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
 def test_float32_is_as_accurate_as_torch_nn(name, shape):
     row, (T, B, I, H) = BY_NAME[name], shape  # noqa: E741
