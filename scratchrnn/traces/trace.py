@@ -67,7 +67,7 @@ def trace(
     code of other threads runs as it was written, too, as long as a trace takes: PyTorch raises in one of
     `fullgraph=True` that still runs when the trace ends.
 
-    A detached trace takes 1.0 to 1.4 times as long as a forward pass in training (`benchmarks/tracing.py`), and holds
+    A detached trace takes 1.0 to 2.2 times as long as a forward pass in training (`benchmarks/tracing.py`), and holds
     what it returns, all tensors at once: 13 numbers for each unit and step of an LSTM, 9 of a GRU, 3 of an RNN.
 
     Raises:
