@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from ..cells.lstm import lstm
+from ..engine.native.run import status
 from .cases import Case
 from .implementations import THEIRS
 
@@ -83,6 +85,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "scratchrnn": version("scratchrnn"),
+        "engine": "torch" if device != "cpu" or status(lstm) else "native",
         "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
         "oneDNN": torch.backends.mkldnn.is_available(),
         "MKL": torch.backends.mkl.is_available(),

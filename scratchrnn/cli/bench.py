@@ -78,9 +78,9 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if not cases:
         raise ValueError(f"suite {options.suite!r} has no case for this")
     threads = options.threads or torch.get_num_threads()
-    console.print(
-        f"{records.machine(options.device)['processor']}, torch {torch.__version__}, {count(threads, 'thread')}"
-    )
+    machine = records.machine(options.device)
+    engine = f"scratchrnn's {machine['engine']} engine"
+    console.print(f"{machine['processor']}, torch {machine['torch']}, {engine}, {count(threads, 'thread')}")
     if left_out:
         console.print(f"{left_out} cases of more than 40 GFLOP left out: --full runs them")
     refused = _refused(ways, cases, options, console)

@@ -233,6 +233,11 @@ def test_what_differs_in_many_cases_is_told_once(small: None, capsys: pytest.Cap
 # ------------------------------------------------------------------------------------ what is shown and recorded
 
 
+def test_the_engine_that_runs_is_named(small: None, bench: Bench) -> None:
+    with sr.native.flags(enabled=False):
+        assert "scratchrnn's torch engine" in bench()[1]
+
+
 def test_the_table_shows_what_the_record_holds(small: None, bench: Bench, tmp_path: Path) -> None:
     path = str(tmp_path / "r.json")
     status, shown = bench("--json", path)
@@ -241,6 +246,8 @@ def test_the_table_shows_what_the_record_holds(small: None, bench: Bench, tmp_pa
     record = json.loads(Path(path).read_text())
     assert record["threads"] == torch.get_num_threads()
     assert record["machine"]["torch"] == torch.__version__
+    assert record["machine"]["engine"] == ("native" if sr.native.is_available() else "torch")
+    assert f"scratchrnn's {record['machine']['engine']} engine" in shown
     for row in map(from_dict, record["results"]):
         assert row.case.title in shown
         line = next(line for line in shown.splitlines() if f"{row.time * 1e3:.3f}" in line)

@@ -256,7 +256,7 @@ def _call(
     packed = torch.tensor(setting.sizes) if x.dim() == 2 else None
     sizes = setting.reverse, B, I, outputs // len(setting.cell.gates), R, _address(packed), _address(numbers)
     tail = *sizes, *[_address(t) for t in dense], *buffers
-    length = max(1, int(_PIECE / max(1, 2 * B * outputs * R)))
+    length = max(1, int(_PIECE / max(1, 2 * B * outputs * (I + R))))
     pieces = range(0, T, length)
     for start in reversed(pieces) if backward else pieces:
         end = min(start + length, T)
