@@ -685,14 +685,15 @@ APART void input_tile(const struct scan *a, const struct weights *w, const real 
 
 /* The input product of the steps from k on, whose first row is `offset`: of one step where a thread has rows of its own,
    else of so many that the panels are worth the way. It gives the first step behind, and the row with which `pre` begins. */
-static int64_t multiply_input(const struct scan *a, int64_t k, int64_t offset, int64_t *lowest, int64_t me, int64_t size)
+static int64_t multiply_input(const struct scan *a, int64_t k, int64_t offset, int64_t most, int64_t *lowest, int64_t me,
+                              int64_t size)
 {
     struct weights ih = input_weights(a);
-    int64_t rows = 0, first = offset, most = a->division == ROWS_ALONE ? 1 : CHUNK;
-    for (; k < a->to && rows < most; rows += rows_at(a, k++))
+    int64_t rows = 0, first = offset, enough = a->division == ROWS_ALONE ? 1 : CHUNK;
+    for (; k < a->to && rows < enough; rows += rows_at(a, k++))
         first -= a->reverse && rows > 0 ? rows_at(a, k) : 0;
     *lowest = a->keep ? 0 : first;
-    struct share s = step_share(a, &ih, rows, ROWS_OF(COLUMNS), me, size);
+    struct share s = step_share(a, &ih, rows, most, me, size); /* in tiles of as many rows, or they were not the thread's */
     EACH_TILE(s, 0, rows)
         input_tile(a, &ih, a->x + (first + row) * a->I, a->pre + (first - *lowest + row) * PRE * a->H, p, end - row);
     return k;
@@ -715,7 +716,7 @@ static void forward_part(const void *call, struct team *team, int64_t me, int64_
     for (int64_t k = a->from; k < a->to; k++) {
         int64_t n = rows_at(a, k), next_n = rows_at(a, k + 1), next = offset + (a->reverse ? -next_n : n);
         if (k == ahead) {
-            ahead = multiply_input(a, k, offset, &lowest, me, size);
+            ahead = multiply_input(a, k, offset, most, &lowest, me, size);
             meet(team, common);
         }
         struct moment t = {n, next_n, a->pre + (offset - lowest) * PRE * a->H, a->output + offset * a->R};

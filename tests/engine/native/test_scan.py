@@ -111,6 +111,12 @@ def test_a_projection_in_every_division(row, how, R):
         assert_same(*scan_of(row, 4, 7, 3, 19, R=R, packed=packed, reverse=reverse), division=how[0], threads=how[1])
 
 
+@pytest.mark.parametrize("row", [row for row in ROWS if row.projects], ids=str)
+def test_a_thread_alone_with_its_rows_has_the_same_ones_in_every_product(row):
+    for threads in (2, 3):
+        assert_same(*scan_of(row, 6, 64, 30, 19, R=3), division=native.ROWS_ALONE, threads=threads)
+
+
 @pytest.mark.parametrize("shape", [(50, 1, 20, 20), (30, 8, 128, 128), (10, 16, 40, 600), (3000, 32, 5, 16)], ids=str)
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
 def test_float32_is_as_accurate_as_torch_nn(name, shape):
