@@ -206,7 +206,7 @@ def test_a_thread_keeps_its_memory_unless_it_is_large():
         kept = of_thread["buffer"]
         layer(torch.randn(2, 2, 3))
         assert of_thread["buffer"] is kept
-        sr.LSTM(3, 1100)(torch.randn(1, 1, 3))  # whose panels take more than 16 MiB
+        sr.LSTM(3, 2100)(torch.randn(1, 1, 3))  # whose panels take more than 64 MiB
     assert "buffer" not in of_thread
 
 
