@@ -43,7 +43,7 @@ class BPTT(torch.autograd.Function):
             # create_graph=True, or many upstream gradients at once
             if torch.is_grad_enabled() or _batched([d_output, *d_state]):
                 return None, *_differentiable_gradients(setting, tensors, needed, upstream)
-            operands, wanted = _arranged(setting, tensors), setting.columns.arranged(needed)
+            operands, wanted = _arranged(setting, tensors), setting.columns.needed(needed)
             found = gradients(setting, operands, Kept.of(setting, kept), wanted, upstream)
             return None, *setting.columns.taken_apart(found)
 

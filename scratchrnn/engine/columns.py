@@ -108,9 +108,9 @@ class Columns(NamedTuple):
         W_ih, W_hh = _rows(weights.ih, self.gates, self.filled), _rows(weights.hh, self.gates, self.added)
         return Operands(x, bias, W_ih, W_hh, weights.hr, state)
 
-    def arranged(self, needed: Sequence[bool]) -> Operands:
+    def needed(self, of_given: Sequence[bool]) -> Operands:
         """Which operands' gradients are needed, where it is known of x, the weights and the states."""
-        x, ih, hh, bias_ih, bias_hh, hr, *state = needed
+        x, ih, hh, bias_ih, bias_hh, hr, *state = of_given
         return Operands(x, bias_ih or bias_hh, ih, hh, hr, tuple(state))
 
     def taken_apart(self, found: Operands) -> tuple[Any, ...]:
