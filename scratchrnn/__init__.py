@@ -21,7 +21,7 @@ from .layers import (
     from_torch,
     to_torch,
 )
-from .parity import compare
+from .parity import compare, diagnose
 from .traces import load_trace, trace
 
 RNNBase = (
@@ -44,6 +44,7 @@ __all__ = [
     "RNNModel",
     "RecurrentLayer",
     "compare",
+    "diagnose",
     "from_torch",
     "load_trace",
     "to_torch",

@@ -12,10 +12,11 @@ from typing import Any
 
 from .. import interruption
 from ..engine.native import Unavailable
-from . import bench, doctor, explain, explore, verify
+from . import bench, diagnose, doctor, explain, explore, verify
 
 _COMMANDS: dict[str, Any] = {
     "verify": verify,
+    "diagnose": diagnose,
     "bench": bench,
     "explain": explain,
     "explore": explore,

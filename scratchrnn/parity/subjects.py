@@ -1,25 +1,65 @@
-"""Modules and cells of the caller's own, by `my.module:Name`."""
+"""Modules, cells and functions of the caller's own, by `my.module:Name` or `path/to/my_file.py:Name`."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
 def imported(argument: str, path: str) -> Any:
-    """What is at `my.module:Name`, looked for in the working directory too; `argument` is what messages call it.
+    """What is at `my.module:Name`, looked for in the working directory too, or at `path/to/my_file.py:Name`.
+
+    `argument` is what messages call it. The module or file is imported, so its code runs.
 
     Raises:
-        ValueError: the path is not of that form, or leads nowhere.
+        ValueError: the path is not of that form, or leads nowhere, or the module or file cannot be imported.
     """
-    module, _, name = path.partition(":")
+    module, _, name = path.rpartition(":")
     if not module or not name:
-        raise ValueError(f"{argument} should be of the form my.module:Name, got {path!r}")
+        form = "my_file.py:Name" if path.rstrip(":").endswith(".py") else "my.module:Name"
+        raise ValueError(f"{argument} should be of the form {form}, got {path!r}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        return getattr(importlib.import_module(module), name)
+        return getattr(_file(module) if module.endswith(".py") else importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{argument} {path!r} cannot be imported: {error}") from error
+    except Exception as error:  # whatever the code at its top raises
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{argument} {path!r} cannot be imported: it raises {said}") from error
+
+
+def _file(path: str) -> ModuleType:
+    """The file as a module, as Python runs it: what lies beside it can be imported, and it runs once."""
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ImportError(f"there is no file {path}")
+    known = sys.modules.get(file.stem)
+    if known is not None and _origin(known) == file:
+        return known
+    name = file.stem if known is None else str(file)  # an own random.py is not everybody's random
+    if name in sys.modules:
+        return sys.modules[name]
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no file of Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _origin(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file else None

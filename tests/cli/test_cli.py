@@ -33,7 +33,8 @@ def test_a_command_written_almost_right_is_guessed(word: str, meant: str, capsys
     assert stopped.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert (
-        last == f"scratchrnn: error: COMMAND should be verify, bench, explain, explore or doctor, got '{word}'{meant}"
+        last
+        == f"scratchrnn: error: COMMAND should be verify, diagnose, bench, explain, explore or doctor, got '{word}'{meant}"
     )
 
 
