@@ -1,9 +1,5 @@
 """The native scan beside the torch engine's: every layout, every division of work, and numbers that are none."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from running import assert_as_accurate
@@ -285,85 +281,3 @@ def test_an_adjoint_that_departs_on_purpose_is_not_replaced_by_the_derived_one()
     lstm = BY_NAME["LSTM"].cell
     own = sr.Cell("OWN", lstm.gates, lstm.update, lstm.adjoint, check=False)
     assert "adjoint" in (native.refused_cell(own) or "")
-
-
-# ---------------------------------------------------------------------------------------------- threads
-
-TRAINING = """
-import torch, time
-from torch import nn
-import scratchrnn as sr
-layer, x = sr.LSTM(64, 128), torch.randn(50, 8, 64)
-def step():
-    output, _ = layer(x)
-    output.sum().backward()
-    return output
-"""
-
-
-def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", TRAINING + code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        check=True,
-    ).stdout
-
-
-@pytest.mark.parametrize("environment", [{"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}], ids=str)
-def test_a_team_smaller_than_was_asked_for_does_all_the_work(environment):
-    code = """
-torch.set_num_threads(2)
-torch.manual_seed(0)
-layer.reset_parameters()
-x.normal_()
-step()
-print(float(layer.weight_hh_l0.grad.sum()))
-"""
-    assert float(python(code, **environment)) == pytest.approx(float(python(code)), abs=1e-3)
-
-
-def test_more_threads_than_processors_neither_hang_nor_crawl():
-    code = """
-def median(threads):
-    torch.set_num_threads(threads)
-    times = []
-    for _ in range(15):
-        start = time.perf_counter(); step(); times.append(time.perf_counter() - start)
-    return sorted(times)[7]
-few, many = median(1), median(8)
-print(many / few)
-"""
-    assert float(python(code)) < 20
-
-
-def test_a_forked_child_trains_by_the_calling_thread():
-    code = """
-import os
-torch.set_num_threads(2)
-step()
-child = os.fork()
-if child == 0:
-    torch.set_num_threads(1)
-    step()
-    os._exit(7)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert python(code).strip() == "7"
-
-
-def test_a_child_that_is_forked_while_a_cell_is_compiled_runs():
-    code = """
-import os
-from scratchrnn.engine.native import run
-with run._compiling:  # as another thread of the parent would hold it
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)
-        step()
-        os._exit(7)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert python(code).strip() == "7"
