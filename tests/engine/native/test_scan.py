@@ -18,11 +18,14 @@ pytestmark = pytest.mark.compiled
 each_row = pytest.mark.parametrize("row", [row for row in ROWS if not row.cell.walk], ids=str)
 DIVISIONS = {
     "one thread": (native.ONE_THREAD, 1),
+    "one thread, the large products by 2": (native.ONE_THREAD, 2),
+    "one thread, the large products by 3": (native.ONE_THREAD, 3),
     "rows alone, 2": (native.ROWS_ALONE, 2),
     "rows alone, 3": (native.ROWS_ALONE, 3),
     "panels, 2": (native.PANELS, 2),
     "panels, 3": (native.PANELS, 3),
     "more threads than panels": (native.PANELS, 11),
+    "more threads than rows": (native.ROWS_ALONE, 11),
 }
 SHAPES = [
     (4, 3, 5, 7),
@@ -33,6 +36,12 @@ SHAPES = [
     (3, 13, 4, 70),
     (90, 7, 3, 5),
 ]  # T, B, I, H
+
+
+@pytest.fixture(autouse=True)
+def _forced(monkeypatch):
+    """No product is too small for the threads that a test gives it."""
+    monkeypatch.setattr(native, "_LARGE", 0)
 
 
 def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, bias=True, R=None):  # noqa: E741
@@ -142,10 +151,12 @@ def test_forward_bits_do_not_depend_on_the_threads_and_no_bits_on_the_run(dtype)
             assert torch.equal(each.output, runs[0].output)
             assert all(map(torch.equal, each.kept.flat(), runs[0].kept.flat()))
         upstream, needed = upstream_of(runs[0]), all_of(operands)
-        twice = [
-            native.gradients(setting, operands, runs[0].kept, needed, upstream, native.PANELS, 2) for _ in range(2)
-        ]
-        assert all(map(torch.equal, present(twice[0].flat()), present(twice[1].flat())))
+        for how in DIVISIONS.values():
+            first, *others = [
+                present(native.gradients(setting, operands, runs[0].kept, needed, upstream, *how).flat())
+                for _ in range(4)
+            ]
+            assert all(all(map(torch.equal, each, first)) for each in others)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -189,7 +200,8 @@ def test_nothing_is_read_that_nobody_has_written(row, monkeypatch):
         for R in (None, 3) if row.projects else (None,):
             for packed, reverse in ((False, False), (True, True)):
                 scan = scan_of(row, 5, 7, 3, 21, packed=packed, reverse=reverse, R=R)
-                assert_same(*scan, division=native.PANELS, threads=2)
+                for division in (native.ONE_THREAD, native.ROWS_ALONE, native.PANELS):
+                    assert_same(*scan, division=division, threads=2)
     finally:
         torch.use_deterministic_algorithms(False)
 
