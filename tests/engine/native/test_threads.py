@@ -181,14 +181,14 @@ def test_no_thread_is_left_and_none_is_at_work_when_a_call_is_over() -> None:
 
 def training(module: nn.Module) -> Callable[[float], list[float]]:
     """The seconds of each training step, for so many seconds and at least once."""
-    x = torch.randn(50, 8, 128)
+    x, upstream, weights = torch.randn(50, 8, 128), torch.randn(50, 8, 128), list(module.parameters())
 
     def run(seconds: float) -> list[float]:
         found: list[float] = []
         end = time.perf_counter() + seconds
         while not found or time.perf_counter() < end:
             start = time.perf_counter()
-            module(x)[0].sum().backward()
+            torch.autograd.grad(module(x)[0], weights, upstream)
             found.append(time.perf_counter() - start)
         return found
 
@@ -255,7 +255,10 @@ def test_beside_a_busy_process_on_each_processor_it_is_no_slower_than_torch_nn()
     with torch_threads(2), busy_processes() as send:
         in_calm_moments(
             measured,
-            lambda t: t["beside"] <= 4 * t["undisturbed"] and t["beside, mean"] <= t["torch.nn, mean"],
+            lambda t: (
+                t["beside"] <= 4 * t["undisturbed"]
+                and t["beside, mean"] <= min(6 * t["undisturbed"], t["torch.nn, mean"])
+            ),
         )
 
 
