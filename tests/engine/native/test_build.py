@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -375,6 +376,25 @@ def test_a_folder_mounted_noexec_is_told_and_nothing_is_compiled(
     with pytest.raises(Unavailable, match=rf"^{cache} is mounted noexec: set SCRATCHRNN_CACHE to a folder of your own"):
         load(ANSWER, "answer")
     assert calls.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("noexec", "{} is mounted noexec"),
+        ("ro", "no library can be kept in {}: Read-only file system"),
+        ("size=4k", "no library can be kept in {}: No space left on device"),
+    ],
+)
+def test_a_folder_on_a_disk_that_is_of_no_use_is_told(options: str, reason: str, cache: Path) -> None:
+    cache.mkdir()
+    mount = f'mount -t tmpfs -o {options},mode=700 none "{cache}" && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", mount, "sh"]  # seen by what is started there alone
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("may not mount a disk")
+    command += [sys.executable, "-c", ELSEWHERE, ANSWER + "//" * 4000]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
+    assert re.fullmatch(f"Unavailable: {reason.format(cache)}[:;] set SCRATCHRNN_CACHE to a folder of your own\n", said)
 
 
 @pytest.mark.parametrize("harm", ["cut off", "other bytes", "no source", "no library"])

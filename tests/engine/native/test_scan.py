@@ -1,9 +1,5 @@
 """The native scan beside the torch engine's: every layout, every division of work, and numbers that are none."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 from running import assert_as_accurate
@@ -22,11 +18,14 @@ pytestmark = pytest.mark.compiled
 each_row = pytest.mark.parametrize("row", [row for row in ROWS if not row.cell.walk], ids=str)
 DIVISIONS = {
     "one thread": (native.ONE_THREAD, 1),
+    "one thread, the large products by 2": (native.ONE_THREAD, 2),
+    "one thread, the large products by 3": (native.ONE_THREAD, 3),
     "rows alone, 2": (native.ROWS_ALONE, 2),
     "rows alone, 3": (native.ROWS_ALONE, 3),
     "panels, 2": (native.PANELS, 2),
     "panels, 3": (native.PANELS, 3),
     "more threads than panels": (native.PANELS, 11),
+    "more threads than rows": (native.ROWS_ALONE, 11),
 }
 SHAPES = [
     (4, 3, 5, 7),
@@ -37,6 +36,12 @@ SHAPES = [
     (3, 13, 4, 70),
     (90, 7, 3, 5),
 ]  # T, B, I, H
+
+
+@pytest.fixture(autouse=True)
+def _forced(monkeypatch):
+    """No product is too small for the threads that a test gives it."""
+    monkeypatch.setattr(native, "_LARGE", 0)
 
 
 def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, bias=True, R=None):  # noqa: E741
@@ -146,10 +151,12 @@ def test_forward_bits_do_not_depend_on_the_threads_and_no_bits_on_the_run(dtype)
             assert torch.equal(each.output, runs[0].output)
             assert all(map(torch.equal, each.kept.flat(), runs[0].kept.flat()))
         upstream, needed = upstream_of(runs[0]), all_of(operands)
-        twice = [
-            native.gradients(setting, operands, runs[0].kept, needed, upstream, native.PANELS, 2) for _ in range(2)
-        ]
-        assert all(map(torch.equal, present(twice[0].flat()), present(twice[1].flat())))
+        for how in DIVISIONS.values():
+            first, *others = [
+                present(native.gradients(setting, operands, runs[0].kept, needed, upstream, *how).flat())
+                for _ in range(4)
+            ]
+            assert all(all(map(torch.equal, each, first)) for each in others)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -193,7 +200,8 @@ def test_nothing_is_read_that_nobody_has_written(row, monkeypatch):
         for R in (None, 3) if row.projects else (None,):
             for packed, reverse in ((False, False), (True, True)):
                 scan = scan_of(row, 5, 7, 3, 21, packed=packed, reverse=reverse, R=R)
-                assert_same(*scan, division=native.PANELS, threads=2)
+                for division in (native.ONE_THREAD, native.ROWS_ALONE, native.PANELS):
+                    assert_same(*scan, division=division, threads=2)
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -285,85 +293,3 @@ def test_an_adjoint_that_departs_on_purpose_is_not_replaced_by_the_derived_one()
     lstm = BY_NAME["LSTM"].cell
     own = sr.Cell("OWN", lstm.gates, lstm.update, lstm.adjoint, check=False)
     assert "adjoint" in (native.refused_cell(own) or "")
-
-
-# ---------------------------------------------------------------------------------------------- threads
-
-TRAINING = """
-import torch, time
-from torch import nn
-import scratchrnn as sr
-layer, x = sr.LSTM(64, 128), torch.randn(50, 8, 64)
-def step():
-    output, _ = layer(x)
-    output.sum().backward()
-    return output
-"""
-
-
-def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", TRAINING + code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environment},
-        check=True,
-    ).stdout
-
-
-@pytest.mark.parametrize("environment", [{"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}], ids=str)
-def test_a_team_smaller_than_was_asked_for_does_all_the_work(environment):
-    code = """
-torch.set_num_threads(2)
-torch.manual_seed(0)
-layer.reset_parameters()
-x.normal_()
-step()
-print(float(layer.weight_hh_l0.grad.sum()))
-"""
-    assert float(python(code, **environment)) == pytest.approx(float(python(code)), abs=1e-3)
-
-
-def test_more_threads_than_processors_neither_hang_nor_crawl():
-    code = """
-def median(threads):
-    torch.set_num_threads(threads)
-    times = []
-    for _ in range(15):
-        start = time.perf_counter(); step(); times.append(time.perf_counter() - start)
-    return sorted(times)[7]
-few, many = median(1), median(8)
-print(many / few)
-"""
-    assert float(python(code)) < 20
-
-
-def test_a_forked_child_trains_by_the_calling_thread():
-    code = """
-import os
-torch.set_num_threads(2)
-step()
-child = os.fork()
-if child == 0:
-    torch.set_num_threads(1)
-    step()
-    os._exit(7)
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert python(code).strip() == "7"
-
-
-def test_a_child_that_is_forked_while_a_cell_is_compiled_runs():
-    code = """
-import os
-from scratchrnn.engine.native import run
-with run._compiling:  # as another thread of the parent would hold it
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)
-        step()
-        os._exit(7)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    assert python(code).strip() == "7"
