@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import statistics
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import cycle
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..cells.twins import BUILT_IN
-from ..equations.work import Product
 from ..layers.recurrent import RecurrentLayer
 from ..parity.compare import Report, compare
 from .cases import Case
+from .clock import Clock, clock
+from .gemms import products_alone
 from .implementations import THEIRS, Build, Unavailable, time_limit
+from .memory import peak_memory
 from .results import Result
-
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
-
-_LEAST_TIME = 0.01  # seconds of one round of one implementation: shorter calls are repeated
 
 
 def measure(
@@ -35,6 +33,10 @@ def measure(
     unchecked: Iterable[str] = (),
 ) -> list[Result]:
     """Run one case in every way, each compared with torch.nn first, then all in turn for so many rounds.
+
+    Before each call, outside of its time, every parameter is changed in place, so that whoever keeps what it has made
+    of a weight would compute something else. Every other round goes in the other order: what one implementation leaves
+    behind, in caches or as threads that still spin, meets another one next.
 
     Args:
         case: the layer and the work.
@@ -53,7 +55,7 @@ def measure(
     x = torch.randn(case.T, case.B, case.I, device=device)
     upstream = torch.randn(case.T, case.B, case.H, device=device)
     results = {name: Result(case, name) for name in (THEIRS, *implementations)}
-    timers: dict[str, tuple[Timer, int]] = {}
+    clocks: dict[str, Clock] = {}
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -67,24 +69,33 @@ def measure(
                     run = _training(module, x, upstream) if case.training else _inference(module, x)
                     run()
                     run()
-                timers[name] = _timer(run, threads)
+                clocks[name] = clock(run, _change(module))
                 result.memory = peak_memory(run, device) if case.training else None
                 result.other_work = not _is_twin(module, theirs)
             except Exception as error:
                 if name == THEIRS:
                     raise
                 result.skipped = _reason(error)
-        gemms = _timer(_products(case.work.products, device), threads)
-        for _ in range(rounds):
-            times = {name: timer.timeit(number).mean for name, (timer, number) in timers.items()}
-            products = gemms[0].timeit(gemms[1]).mean
+        products, best = products_alone(case.work.products, x.dtype, device)
+        for k in range(rounds):
+            order = [*clocks] if k % 2 == 0 else [*reversed(clocks)]
+            times = {name: clocks[name]() for name in order}
+            alone = products()
             for name, seconds in times.items():
                 results[name].times.append(seconds)
                 results[name].ratios.append(times[THEIRS] / seconds)
-                results[name].gemm_shares.append(products / seconds)
+                results[name].gemm_shares.append(alone / seconds)
     finally:
         torch.set_num_threads(before)
+    for name in clocks:
+        _conclude(results[name], best)
     return list(results.values())
+
+
+def _conclude(result: Result, best: float) -> None:
+    result.best_gemm = best
+    if len(result.ratios) > 1:
+        result.other_order = statistics.median(result.ratios[1::2]) / statistics.median(result.ratios[::2])
 
 
 def refusal(
@@ -165,68 +176,14 @@ def _training(module: Any, x: Tensor, upstream: Tensor) -> Callable[[], None]:
     return run
 
 
-def _timer(run: Callable[[], None], threads: int) -> tuple[Timer, int]:
-    """A timer that has warmed up, and how many calls make a round."""
-    from torch.utils.benchmark import Timer  # not before it is needed: on a CUDA build it looks for a compiler
+def _change(module: Any) -> Callable[[], None]:
+    """Half of every number and the whole of it in turn, written through `.data`, which `_version` does not see."""
+    parameters = [p for p in module.parameters() if p.is_floating_point()]
+    factors = cycle((0.5, 2.0))
 
-    timer = Timer("run()", globals={"run": run}, num_threads=threads)
-    once = timer.timeit(1).mean
-    return timer, max(1, min(1000, round(_LEAST_TIME / once)))
+    def change() -> None:
+        factor = next(factors)
+        for parameter in parameters:
+            parameter.data.mul_(factor)
 
-
-def _products(products: Sequence[Product], device: str) -> Callable[[], None]:
-    """All products of a call and nothing else, each by the library that is faster at it."""
-    fastest = []
-    for p in products:
-        x, W = torch.randn(p.rows, p.inner, device=device), torch.randn(p.columns, p.inner, device=device)
-        candidates: list[Callable[[], Any]] = [lambda x=x, W=W: torch.mm(x, W.T)]  # type: ignore[misc]
-        if device == "cpu" and torch.backends.mkldnn.is_available():
-            packed = torch.ops.mkldnn._reorder_linear_weight(W, p.rows)
-            candidates.append(
-                lambda x=x, packed=packed: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")  # type: ignore[misc]
-            )
-        timers = [_timer(candidate, torch.get_num_threads())[0] for candidate in candidates]
-        seconds = [min(timer.timeit(1).mean for _ in range(5)) for timer in timers]
-        fastest.append((p.times, candidates[seconds.index(min(seconds))]))
-
-    def run() -> None:
-        for times, product in fastest:
-            for _ in range(times):
-                product()
-
-    return run
-
-
-def peak_memory(run: Callable[[], None], device: str = "cpu") -> int:
-    """The most bytes that are allocated at once by torch while `run` runs, beside what was there before."""
-    if device != "cpu":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    from torch.profiler import ProfilerActivity, profile
-
-    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        run()
-    events = profiled.profiler.kineto_results.events()
-    allocations = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    now = most = 0
-    for _, count in allocations:
-        now += count
-        most = max(most, now)
-    return most
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on the error stream: some builds of torch's profiler write there that they start and stop."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    return change

@@ -40,6 +40,10 @@ class Result:
     """Why there are no times."""
     other_work: bool = False
     """It is another cell than the case's: how much work it does is not known."""
+    best_gemm: float | None = None
+    """The most FLOP/s of one product alone, of this case's or a large one."""
+    other_order: float | None = None
+    """The ratio in the rounds that went in the other order, by that in the rest; None of one round."""
 
     @property
     def time(self) -> float:
@@ -55,6 +59,11 @@ class Result:
         return statistics.median(self.ratios)
 
     @property
+    def ratio_spread(self) -> float:
+        """The interquartile range of the ratios by their median."""
+        return spread(self.ratios)
+
+    @property
     def gemm_share(self) -> float:
         return statistics.median(self.gemm_shares)
 
@@ -67,12 +76,12 @@ class Result:
         return self.spread > NOISY
 
 
-def spread(times: Sequence[float]) -> float:
-    """The interquartile range by the median; 0 of a single time."""
-    if len(times) < 2:
+def spread(numbers: Sequence[float]) -> float:
+    """The interquartile range by the median; 0 of a single number."""
+    if len(numbers) < 2:
         return 0.0
-    first, _, third = statistics.quantiles(times, n=4, method="inclusive")
-    return (third - first) / statistics.median(times)
+    first, _, third = statistics.quantiles(numbers, n=4, method="inclusive")
+    return (third - first) / statistics.median(numbers)
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
@@ -121,6 +130,11 @@ def geometric_means(results: Iterable[Result]) -> dict[tuple[str, str, bool, str
         if r.times and r.implementation != THEIRS:
             ratios.setdefault((r.case.cell, r.implementation, r.case.training, r.case.group), []).append(r.ratio)
     return {key: statistics.geometric_mean(values) for key, values in ratios.items()}
+
+
+def best_gemm(results: Iterable[Result]) -> float | None:
+    """The most FLOP/s of one matrix product that a run has seen; None of records that do not hold it."""
+    return max((r.best_gemm for r in results if r.best_gemm), default=None)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,13 @@ from torch import Tensor, nn
 
 from scratchrnn.bench import implementations
 from scratchrnn.bench.cases import Case, load_suite, suites
-from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, Unavailable, subject, time_limit
-from scratchrnn.bench.measure import measure, peak_memory
-from scratchrnn.bench.results import Change, Result, changes, from_dict, geometric_means, to_dict
+from scratchrnn.bench.clock import clock
+from scratchrnn.bench.gemms import products_alone
+from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, Unavailable, time_limit
+from scratchrnn.bench.measure import _change, measure
+from scratchrnn.bench.memory import peak_memory
+from scratchrnn.bench.results import Change, Result, best_gemm, changes, from_dict, geometric_means, to_dict
+from scratchrnn.bench.subject import subject
 
 SMALL = {cell: Case("small", cell, True, 2, 3, 2, 4, 5) for cell in ("RNN", "RNN_relu", "LSTM", "GRU")}
 ON_CPU = [OURS, "cell loop", "Python loop"]
@@ -136,6 +140,71 @@ def test_threads_are_set_for_the_measurement_and_set_back() -> None:
     assert torch.get_num_threads() == before
 
 
+class Noted(nn.Module):
+    """Notes its name, and the weight that it is called with."""
+
+    def __init__(self, name: str, calls: list[tuple[str, float]]) -> None:
+        super().__init__()
+        self.name, self.calls = name, calls
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls.append((self.name, self.weight.item()))
+        time.sleep(0.02)  # a round is one call, after one that is not timed
+        return x, x
+
+
+def noted(rounds: int) -> tuple[list[tuple[str, float]], list[Result]]:
+    calls: list[tuple[str, float]] = []
+    both = {name: (lambda theirs, name=name: Noted(name, calls)) for name in ("a", "b")}
+    return calls, measure(case(), both, rounds, unchecked=both)[1:]
+
+
+def test_before_each_call_the_parameters_are_changed_in_place() -> None:
+    calls, _ = noted(rounds=2)
+    weights = [weight for name, weight in calls if name == "a"][2:]  # after those that warm it up
+    assert weights == [0.5, 1.0] * (len(weights) // 2)
+    module = Noted("a", [])
+    version, address = module.weight._version, module.weight.data_ptr()
+    _change(module)()
+    assert (module.weight.item(), module.weight._version, module.weight.data_ptr()) == (0.5, version, address)
+
+
+def test_every_other_round_goes_in_the_other_order() -> None:
+    calls, results = noted(rounds=4)
+    timed = "".join(name for name, _ in calls)[-4 * 4 :]
+    assert timed == "aabbbbaa" * 2
+    for r in results:
+        assert r.other_order == pytest.approx(sum(r.ratios[1::2]) / sum(r.ratios[::2]))
+    assert all(r.other_order is None for r in noted(rounds=1)[1])
+
+
+def test_a_round_is_the_median_of_calls_and_what_comes_before_them_is_not_timed() -> None:
+    said: list[str] = []
+    waits = iter([0.005, 0.005] + [0.03, 0.001, 0.001] * 2)
+
+    def run() -> None:
+        said.append("run")
+        time.sleep(next(waits))
+
+    def change() -> None:
+        said.append("change")
+        time.sleep(0.02)
+
+    measured = clock(run, change)
+    assert 0.001 <= measured() < 0.015  # of 0.03, which is not counted, and two of 0.001
+    assert 0.001 <= measured() < 0.015
+    assert said == ["change", "run"] * (len(said) // 2)
+
+
+def test_the_best_product_is_that_of_a_case_or_a_large_one() -> None:
+    run, best = products_alone(case().work.products, torch.float32, "cpu")
+    assert run() > 0
+    assert best > case().work.flops / run()
+    assert best_gemm(measure(case(), {}, rounds=1)) > 1e8
+    assert best_gemm([result([1.0])]) is None
+
+
 def test_peak_memory_is_the_most_that_is_there_at_once() -> None:
     def run() -> None:
         a = torch.empty(1 << 20, dtype=torch.uint8)
@@ -154,6 +223,7 @@ def test_median_spread_and_noise() -> None:
     assert not calm.noisy
     assert noisy.spread == pytest.approx(0.2)
     assert noisy.noisy
+    assert result([1.0] * 3, ratios=[2.0, 2.2, 1.8]).ratio_spread == pytest.approx(0.1)
     assert result([2.0]).spread == 0
     assert calm.flops_per_second == case().work.flops
 

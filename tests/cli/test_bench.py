@@ -18,10 +18,12 @@ from torch import nn
 import scratchrnn as sr
 from scratchrnn import cli
 from scratchrnn.bench.cases import Case
-from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
+from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
 from scratchrnn.bench.results import Result, from_dict
+from scratchrnn.bench.subject import subject
 from scratchrnn.cli import bench as bench_command
 from scratchrnn.cli.main import _parser
+from scratchrnn.cli.speeds import show
 
 CASES = [
     Case("small", cell, training, 1, 3, 2, 4, 5) for cell, training in [("LSTM", False), ("LSTM", True), ("GRU", True)]
@@ -203,9 +205,7 @@ def test_a_built_in_cell_as_subject_is_compared_with_torch_nn(own_modules: None,
     status, shown = bench("--suite", "one.csv", "--subject", "scratchrnn.cells:gru")  # against an LSTM: another cell
     assert status == 0
     (line,) = [line for line in shown.splitlines() if line.startswith("  subject")]
-    assert (
-        len(line.replace(" noisy", "").split()) == 5
-    )  # name, ms, spread, ratio, peak: how much work it does is not known
+    assert len(line.replace(" noisy", "").split()) == 6  # no GFLOP/s and shares: how much work it does is not known
 
 
 def test_a_cell_of_ones_own_is_compared_with_autograd(own_modules: None, bench: Bench) -> None:
@@ -221,8 +221,7 @@ def test_what_differs_in_many_cases_is_told_once(small: None, capsys: pytest.Cap
         Result(c, "subject", skipped=f"differs from torch.nn: DIFFERS output err {k}") for k, c in enumerate(CASES)
     ]
     late = [Result(c, "subject", skipped="not ready to run within 1 s") for c in CASES[:1]]
-    options = _parser().parse_args(["bench"])
-    bench_command._show([*different, *late], options, Console(soft_wrap=True))
+    show([*different, *late], Console(soft_wrap=True))
     skipped = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
     assert skipped == [
         "skipped: subject: differs from torch.nn: DIFFERS output err 0 (LSTM inference, T=3 B=2 I=4 H=5 and 2 more)",
@@ -248,20 +247,40 @@ def test_the_table_shows_what_the_record_holds(small: None, bench: Bench, tmp_pa
     assert record["machine"]["torch"] == torch.__version__
     assert record["machine"]["engine"] == ("native" if sr.native.is_available() else "torch")
     assert f"scratchrnn's {record['machine']['engine']} engine" in shown
-    for row in map(from_dict, record["results"]):
+    rows = [from_dict(row) for row in record["results"]]
+    best = max(row.best_gemm for row in rows)
+    assert f"best GEMM: {best / 1e9:.0f} GFLOP/s" in shown
+    for row in rows:
         assert row.case.title in shown
         line = next(line for line in shown.splitlines() if f"{row.time * 1e3:.3f}" in line)
         assert f"{row.ratio:.2f}x" in line
+        assert f"{row.ratio_spread:.0%}" in line
         assert f"{row.gemm_share:.2f}" in line
+        assert f"{row.flops_per_second / best:.2f}" in line
     assert bench("--show", path)[1].splitlines()[-8:] == shown.splitlines()[-8:]
     assert "left out" not in bench("--full")[1]
+
+
+def test_that_the_order_does_not_matter_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(soft_wrap=True)
+    found = [
+        Result(CASES[0], name, [1.0], [1.0], [1.0], other_order=other)
+        for name, other in ((THEIRS, 1.0), (OURS, 0.97), ("cell loop", 1.5), ("Python loop", None))
+    ]
+    show(found, console)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == "in the other order the ratios are 0.97 to 1.50 times these, 1.23 in the middle"
+    show(found[-1:], console)
+    assert "other order" not in capsys.readouterr().out
 
 
 def test_markdown_is_a_table(small: None, bench: Bench) -> None:
     _, shown = bench("--markdown")
     lines = [line for line in shown.splitlines() if line.startswith("|")]
-    assert lines[0] == "| case | implementation | ms | spread | ratio | GFLOP/s | of GEMMs | peak MiB |"
-    assert lines[1] == "|---|---:|---:|---:|---:|---:|---:|---:|"
+    assert (
+        lines[0] == "| case | implementation | ms | spread | ratio | spread | GFLOP/s | of GEMMs | of best | peak MiB |"
+    )
+    assert lines[1] == "|---|" + "---:|" * 9
     assert len({line.count("|") for line in lines[: 2 + 9]}) == 1
     assert lines[11].startswith("| geometric mean of the ratios | infer small | train small |")
 
