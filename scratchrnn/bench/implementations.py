@@ -27,6 +27,8 @@ class _Loop(nn.Module):
 
     def __init__(self, theirs: nn.RNNBase) -> None:
         super().__init__()
+        if theirs.bidirectional:
+            raise Unavailable("it is a loop in one direction")
         for name, parameter in theirs.named_parameters():
             self.register_parameter(name, nn.Parameter(parameter.detach().clone()))
         self.cell, self.layers, self.width = BUILT_IN[theirs.mode], theirs.num_layers, theirs.hidden_size
@@ -35,6 +37,7 @@ class _Loop(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        _expect_padded(x)
         last = []
         for k in range(self.layers):
             state = tuple(x.new_zeros(x.shape[1], self.width) for _ in self.cell.states)
@@ -121,6 +124,7 @@ def _in_a_cuda_graph(theirs: nn.RNNBase) -> Callable[..., Any]:
     graphed: dict[torch.Size, Any] = {}
 
     def run(x: Tensor) -> Any:
+        _expect_padded(x)
         if x.shape not in graphed:
             graphed[x.shape] = torch.cuda.make_graphed_callables(layer, (torch.zeros_like(x),))
         return graphed[x.shape](x)
@@ -132,6 +136,11 @@ def _in_a_cuda_graph(theirs: nn.RNNBase) -> Callable[..., Any]:
 def _expect(theirs: nn.RNNBase, device: str, reason: str) -> None:
     if theirs.weight_hh_l0.device.type != device:
         raise Unavailable(reason)
+
+
+def _expect_padded(x: Any) -> None:
+    if not isinstance(x, Tensor):
+        raise Unavailable("it takes padded batches alone")
 
 
 OURS, THEIRS = "scratchrnn", "torch.nn"

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..cells.twins import BUILT_IN
 from ..layers.recurrent import RecurrentLayer
@@ -21,6 +22,8 @@ from .gemms import products_alone
 from .implementations import THEIRS, Build, Unavailable, time_limit
 from .memory import peak_memory
 from .results import Result
+
+Input = Tensor | PackedSequence
 
 
 def measure(
@@ -42,7 +45,7 @@ def measure(
         case: the layer and the work.
         implementations: by name, as `implementations.IMPLEMENTATIONS`; torch.nn is timed in any case.
         rounds: how often all are timed, one after the other. A round of one is at least 10 ms long.
-        threads: of torch, the number that is set if None.
+        threads: of torch where the case does not say, the number that is set if None.
         device: where.
         compile_limit: seconds after which an implementation that is not ready is skipped, for it compiles.
         unchecked: names of those that compute something else than torch.nn, and are timed nevertheless.
@@ -50,14 +53,11 @@ def measure(
     An implementation whose outputs or gradients differ from torch.nn's beyond the tolerance rule gets no times, and one
     that cannot be run here none either; `skipped` says why.
     """
-    threads = threads or torch.get_num_threads()
-    theirs = case.theirs(device)
-    x = torch.randn(case.T, case.B, case.I, device=device)
-    upstream = torch.randn(case.T, case.B, case.H, device=device)
+    theirs, x = case.theirs(device), case.input(device)
     results = {name: Result(case, name) for name in (THEIRS, *implementations)}
     clocks: dict[str, Clock] = {}
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(case.threads or threads or before)
     try:
         for name, result in results.items():
             try:
@@ -66,17 +66,17 @@ def measure(
                     module = build(theirs)
                     if name != THEIRS and name not in unchecked:
                         _check(module, theirs, x)
-                    run = _training(module, x, upstream) if case.training else _inference(module, x)
+                    run = _call(case, module, x)
                     run()
                     run()
-                clocks[name] = clock(run, _change(module))
+                clocks[name] = clock(run) if case.mode == "kept" else clock(run, _change(module))
                 result.memory = peak_memory(run, device) if case.training else None
                 result.other_work = not _is_twin(module, theirs)
             except Exception as error:
                 if name == THEIRS:
                     raise
                 result.skipped = _reason(error)
-        products, best = products_alone(case.work.products, x.dtype, device)
+        products, best = products_alone(case.work.products, _values(x).dtype, device)
         for k in range(rounds):
             order = [*clocks] if k % 2 == 0 else [*reversed(clocks)]
             times = {name: clocks[name]() for name in order}
@@ -102,14 +102,14 @@ def refusal(
     case: Case, build: Build, device: str = "cpu", compile_limit: float = 60.0, unchecked: bool = False
 ) -> str | None:
     """Why an implementation would get no times in such a case, found out in two of its steps; None if it would."""
-    theirs = case.theirs(device)
-    x = torch.randn(min(case.T, 2), case.B, case.I, device=device)
+    case = replace(case, T=min(case.T, 2))
+    theirs, x = case.theirs(device), case.input(device)
     try:
         with time_limit(compile_limit):
             module = build(theirs)
             if not unchecked:
                 _check(module, theirs, x)
-            _inference(module, x)()
+            _call(case, module, x)()
     except Exception as error:
         return _reason(error)
     return None
@@ -125,20 +125,21 @@ def _is_twin(module: Any, theirs: nn.RNNBase) -> bool:
     return type(module) is not RecurrentLayer or module.cell == BUILT_IN[theirs.mode]
 
 
-def _check(module: Any, theirs: nn.RNNBase, x: Tensor) -> None:
+def _check(module: Any, theirs: nn.RNNBase, x: Input) -> None:
     """Raise Unavailable if it differs from torch.nn; a cell of one's own, from autograd walking through its update."""
     report, other = _parity(module, theirs, x)
     if not report:
         raise Unavailable(f"differs from {other}: {report.failed[0]}" if report.failed else report.verdict)
 
 
-def _parity(module: Any, theirs: nn.RNNBase, x: Tensor) -> tuple[Report, str]:
+def _parity(module: Any, theirs: nn.RNNBase, x: Input) -> tuple[Report, str]:
     if _is_twin(module, theirs):
         wrapped = module if isinstance(module, nn.Module) else _AsModule(module)
         parameters = isinstance(module, nn.Module) and _names(module) == _names(theirs)
         return compare(wrapped, theirs, x, parameters=parameters), THEIRS
     cell = replace(module.cell, adjoint=None, check=True, walk=True)  # or it would be held to itself
-    walked = RecurrentLayer(cell, module.input_size, module.hidden_size, module.num_layers).to(x)
+    sizes = module.input_size, module.hidden_size, module.num_layers
+    walked = RecurrentLayer(cell, *sizes, bidirectional=module.bidirectional).to(_values(x))
     walked.load_state_dict(module.state_dict())
     return compare(module, walked, x), "autograd"
 
@@ -148,7 +149,7 @@ class _AsModule(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor, hx: Any = None) -> Any:
+    def forward(self, x: Input, hx: Any = None) -> Any:
         return self.function(x)
 
 
@@ -156,24 +157,35 @@ def _names(module: nn.Module) -> set[str]:
     return {name for name, _ in module.named_parameters()}
 
 
-def _inference(module: Callable[..., Any], x: Tensor) -> Callable[[], None]:
+def _call(case: Case, module: Any, x: Input) -> Callable[[], None]:
+    """What is timed."""
+    if isinstance(module, nn.Module):
+        module.train(case.mode != "eval")
+    if case.training:
+        values = _values(x)
+        return _training(module, x, values.new_empty(*values.shape[:-1], case.directions * case.H).normal_())
+
     def run() -> None:
-        with torch.no_grad():
+        with torch.set_grad_enabled(case.mode == "eval"):
             module(x)
 
     return run
 
 
-def _training(module: Any, x: Tensor, upstream: Tensor) -> Callable[[], None]:
+def _training(module: Any, x: Input, upstream: Tensor) -> Callable[[], None]:
     parameters = list(module.parameters())
 
     def run() -> None:
         output, _ = module(x)
-        output.backward(upstream)
+        _values(output).backward(upstream)
         for parameter in parameters:
             parameter.grad = None
 
     return run
+
+
+def _values(x: Input) -> Tensor:
+    return x.data if isinstance(x, PackedSequence) else x
 
 
 def _change(module: Any) -> Callable[[], None]:

@@ -118,9 +118,9 @@ def to_dict(result: Result) -> dict[str, Any]:
 
 def from_dict(row: dict[str, Any]) -> Result:
     """The reverse of `to_dict`."""
-    sizes = Case.__dataclass_fields__
-    rest = {k: v for k, v in row.items() if k not in sizes}
-    return Result(Case(**{k: row[k] for k in sizes}), **rest)
+    row = {"mode": "kept"} | row  # a record that says nothing of changed weights had none
+    of_case = {k: v for k, v in row.items() if k in Case.__dataclass_fields__}
+    return Result(Case(**of_case), **{k: v for k, v in row.items() if k not in of_case})
 
 
 def geometric_means(results: Iterable[Result]) -> dict[tuple[str, str, bool, str], float]:
@@ -132,9 +132,13 @@ def geometric_means(results: Iterable[Result]) -> dict[tuple[str, str, bool, str
     return {key: statistics.geometric_mean(values) for key, values in ratios.items()}
 
 
-def best_gemm(results: Iterable[Result]) -> float | None:
-    """The most FLOP/s of one matrix product that a run has seen; None of records that do not hold it."""
-    return max((r.best_gemm for r in results if r.best_gemm), default=None)
+def best_gemms(results: Iterable[Result]) -> dict[tuple[str, ...], float]:
+    """The most FLOP/s of one matrix product that a run has seen, by `Case.setting`, where the record holds it."""
+    best: dict[tuple[str, ...], float] = {}
+    for r in results:
+        if r.best_gemm is not None:
+            best[r.case.setting] = max(r.best_gemm, best.get(r.case.setting, 0.0))
+    return best
 
 
 @dataclass(frozen=True)

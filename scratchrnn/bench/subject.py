@@ -27,24 +27,25 @@ class Subject:
     def __call__(self, theirs: nn.RNNBase) -> nn.Module:
         if isinstance(self.what, Cell):
             return _layer_of(self.what, theirs)
-        sizes, layers = self._sizes(theirs)
-        return _module_of(self.what(*sizes, **layers), theirs, self.unchecked)
+        sizes, named = self._arguments(theirs)
+        return _module_of(self.what(*sizes, **named), theirs, self.unchecked)
 
     def call(self, theirs: nn.RNNBase) -> str:
         """The call that makes it, as one would write it."""
-        sizes, layers = self._sizes(theirs)
-        arguments = ", ".join([*map(str, sizes), *(f"{name}={count}" for name, count in layers.items())])
+        sizes, named = self._arguments(theirs)
+        arguments = ", ".join([*map(str, sizes), *(f"{name}={value}" for name, value in named.items())])
         if isinstance(self.what, Cell):
             return f"RecurrentLayer({self.what.name}, {arguments})"
         return f"{self.what.__name__}({arguments})"
 
-    def _sizes(self, theirs: nn.RNNBase) -> tuple[tuple[int, ...], dict[str, int]]:
+    def _arguments(self, theirs: nn.RNNBase) -> tuple[tuple[int, ...], dict[str, int]]:
         """What stands in the call, by place and by name: the first of these ways that fits."""
         sizes, layers = (theirs.input_size, theirs.hidden_size), theirs.num_layers
+        both: dict[str, int] = {"bidirectional": True} if theirs.bidirectional else {}
         ways: list[tuple[tuple[int, ...], dict[str, int]]] = [
-            *([(sizes, {})] if layers == 1 else []),
-            ((*sizes, layers), {}),
-            (sizes, {"num_layers": layers}),
+            *([(sizes, both)] if layers == 1 else []),
+            ((*sizes, layers), both),
+            (sizes, {"num_layers": layers} | both),
         ]
         return next((way for way in ways if isinstance(self.what, Cell) or _takes(self.what, *way)), ways[0])
 
@@ -61,8 +62,8 @@ def subject(path: str, unchecked: bool = False) -> Subject:
     """The implementation at `my.module:Name`: a `Cell`, or a class called and built as torch.nn's layers are.
 
     The module is looked for in the working directory too. A class is made as `Name(input_size, hidden_size)`, with
-    num_layers behind them, or by its name, where there are several or it demands that, and gets torch.nn's weights by
-    `load_state_dict`; if `unchecked`, it may have others.
+    num_layers behind them, or by its name, where there are several or it demands that, and `bidirectional=True` where
+    there are both directions, and gets torch.nn's weights by `load_state_dict`; if `unchecked`, it may have others.
 
     Raises:
         ValueError: the path is not of that form, or leads nowhere, or to something else.
@@ -76,7 +77,8 @@ def subject(path: str, unchecked: bool = False) -> Subject:
 def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:
     like = theirs.weight_hh_l0
     sizes = theirs.input_size, theirs.hidden_size, theirs.num_layers
-    layer = RecurrentLayer(cell, *sizes, device=like.device, dtype=like.dtype)
+    both = theirs.bidirectional
+    layer = RecurrentLayer(cell, *sizes, bidirectional=both, device=like.device, dtype=like.dtype)
     if cell == BUILT_IN[theirs.mode]:
         layer.load_state_dict(theirs.state_dict())
     return layer

@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
         "--implementations", metavar="LIST", help=f"separated by ';', or all; default: {'; '.join(_USUAL)}; of: {names}"
     )
     add("--rounds", type=int, default=7, help="how often each is timed; default: 7")
-    add("--threads", type=int, help=f"of torch; default: {torch.get_num_threads()}")
+    add("--threads", type=int, help=f"of torch, where the suite does not say; default: {torch.get_num_threads()}")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     add("--compile-limit", metavar="SECONDS", type=float, default=60.0, help="for each to get ready; default: 60")
     add("--json", metavar="FILE", help="write all times there, with machine and versions")
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if left_out:
         console.print(f"{left_out} cases of more than 40 GFLOP left out: --full runs them")
     refused = _refused(ways, cases, options, console)
-    if refused == {case.layers for case in cases}:
+    if refused == {case.form for case in cases}:
         return 1
     results: list[Result] = []
     interrupted = False
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
             try:
                 results += measure(
                     case,
-                    {name: way for name, way in ways.items() if name != _NAME or case.layers not in refused},
+                    {name: way for name, way in ways.items() if name != _NAME or case.form not in refused},
                     options.rounds,
                     threads,
                     options.device,
@@ -118,17 +118,17 @@ def run(options: argparse.Namespace, console: Any) -> int:
     return int(bool(refused) or any(r.implementation == _NAME and r.skipped for r in results))
 
 
-def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Namespace, console: Any) -> set[int]:
-    """The numbers of layers with which the subject cannot be timed: tried before all else, and told once."""
-    refused: dict[int, str] = {}
-    numbers = sorted({case.layers for case in cases}) if options.subject else []
-    for layers in numbers:
-        case = min((c for c in cases if c.layers == layers), key=lambda c: c.work.flops)
+def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Namespace, console: Any) -> set[str]:
+    """The forms in which the subject cannot be timed: tried before all else, and told once."""
+    refused: dict[str, str] = {}
+    forms = sorted({case.form for case in cases}) if options.subject else []
+    for form in forms:
+        case = min((c for c in cases if c.form == form), key=lambda c: c.work.flops)
         reason = refusal(case, ways[_NAME], options.device, options.compile_limit, options.unchecked)
         if reason is not None:
-            refused[layers] = f"made as {ways[_NAME].call(case.theirs())}: {reason}"
-    for layers, reason in refused.items() if len(refused) < len(numbers) else [*refused.items()][:1]:
-        left_out = f"; left out of the cases of {layers} layers" if len(refused) < len(numbers) else ""
+            refused[form] = f"made as {ways[_NAME].call(case.theirs())}: {reason}"
+    for form, reason in refused.items() if len(refused) < len(forms) else [*refused.items()][:1]:
+        left_out = f"; left out of the cases of {form}" if len(refused) < len(forms) else ""
         console.print(f"subject {options.subject}, {reason}{left_out}")
     return {*refused}
 

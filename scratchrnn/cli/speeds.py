@@ -13,7 +13,7 @@ from ..bench.results import Change, Result
 
 def show(results: Sequence[Result], console: Any, markdown: bool = False) -> None:
     """A table for each case, the means of all, how far they can be trusted, and what was skipped, and why."""
-    best = records.best_gemm(results)
+    best = records.best_gemms(results)
     cases = {case: [r for r in results if r.case == case] for case in dict.fromkeys(r.case for r in results)}
     if markdown:
         rows = [["case", "implementation", *_HEADINGS]]
@@ -28,7 +28,7 @@ def show(results: Sequence[Result], console: Any, markdown: bool = False) -> Non
                 )
             )
         console.print()
-        console.print(_table(summary(results)))
+        console.print(_table(means := summary(results), widths=[24, *[10] * (len(means[0]) - 1)]))
     for line in _notes(results, best):
         console.print(line)
     skipped: dict[tuple[str, str], list[Result]] = {}
@@ -41,16 +41,15 @@ def show(results: Sequence[Result], console: Any, markdown: bool = False) -> Non
         console.print(f"skipped: {first.implementation}: {first.skipped} ({first.case.title}{more})")
 
 
-def _notes(results: Sequence[Result], best: float | None) -> list[str]:
+def _notes(results: Sequence[Result], best: dict[tuple[str, ...], float]) -> list[str]:
     others = [r.other_order for r in results if r.other_order and r.implementation != THEIRS]
     notes = []
     if best:
-        notes.append(f"best GEMM: {best / 1e9:.0f} GFLOP/s")
+        speeds = [f"{flops / 1e9:.0f} GFLOP/s{', '.join(['', *setting])}" for setting, flops in best.items()]
+        notes.append(f"best GEMM: {'; '.join(speeds)}")
     if others:
-        least, most, middle = min(others), max(others), statistics.median(others)
-        notes.append(
-            f"in the other order the ratios are {least:.2f} to {most:.2f} times these, {middle:.2f} in the middle"
-        )
+        middle, spread = statistics.median(others), records.spread(others)
+        notes.append(f"in the other order the ratios are {middle:.2f} times these, spread {spread:.0%}")
     return notes
 
 
@@ -81,13 +80,13 @@ def _line(row: Sequence[str]) -> str:
     return f"| {' | '.join(row)} |"
 
 
-def _cells(result: Result, best: float | None) -> list[str]:
+def _cells(result: Result, best: dict[tuple[str, ...], float]) -> list[str]:
     if not result.times:
         return ["differs" if (result.skipped or "").startswith("differs") else "skipped"]
     noisy = " noisy" if result.noisy else ""
     memory = "" if result.memory is None else f"{result.memory / 2**20:.1f}"
-    speed = result.flops_per_second
-    known = [f"{speed / 1e9:.1f}", f"{result.gemm_share:.2f}", f"{speed / best:.2f}" if best else ""]
+    speed, peak = result.flops_per_second, best.get(result.case.setting)
+    known = [f"{speed / 1e9:.1f}", f"{result.gemm_share:.2f}", f"{speed / peak:.2f}" if peak else ""]
     return [
         f"{result.time * 1e3:.3f}",
         f"{result.spread:.0%}{noisy}",
@@ -99,7 +98,7 @@ def _cells(result: Result, best: float | None) -> list[str]:
 
 
 def summary(results: Sequence[Result]) -> list[list[str]]:
-    """Geometric means of the ratios, a row for each cell and implementation, a column for each work and group."""
+    """Geometric means of the ratios: cell and implementation one way, work and group the other; the longer way down."""
     means = records.geometric_means(results)
     columns = sorted(dict.fromkeys((training, group) for _, _, training, group in means), key=lambda c: c[0])
     titles = [f"{'train' if training else 'infer'} {group}" for training, group in columns]
@@ -107,7 +106,7 @@ def summary(results: Sequence[Result]) -> list[list[str]]:
     for cell, name in dict.fromkeys((cell, name) for cell, name, _, _ in means):
         values = [means.get((cell, name, *column)) for column in columns]
         rows.append([f"{cell}: {name}", *("" if v is None else f"{v:.2f}" for v in values)])
-    return rows
+    return rows if len(rows) >= len(rows[0]) else [[*row] for row in zip(*rows, strict=True)]
 
 
 def show_changes(changes: Sequence[Change], console: Any) -> None:

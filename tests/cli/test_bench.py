@@ -7,6 +7,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from scratchrnn.bench.results import Result, from_dict
 from scratchrnn.bench.subject import subject
 from scratchrnn.cli import bench as bench_command
 from scratchrnn.cli.main import _parser
-from scratchrnn.cli.speeds import show
+from scratchrnn.cli.speeds import show, summary
 
 CASES = [
     Case("small", cell, training, 1, 3, 2, 4, 5) for cell, training in [("LSTM", False), ("LSTM", True), ("GRU", True)]
@@ -166,6 +167,23 @@ def test_a_class_without_num_layers_is_timed_where_there_is_one_layer(own_module
     assert "skipped" not in shown
 
 
+def test_a_subject_is_timed_in_the_forms_that_it_has(own_modules: None, bench: Bench) -> None:
+    Path("forms.csv").write_text(
+        "group,cell,works,layers,T,B,I,H,directions,layout\n"
+        "x,LSTM,training,1,3,2,4,5,2,\nx,LSTM,training,1,3,2,4,5,,packed\nx,LSTM,training,1,3,2,4,5,,\n"
+    )
+    for name in ("own_cells:Right", "own_cells:mgu"):
+        status, shown = bench("--suite", "forms.csv", "--subject", name)
+        assert status == 0
+        assert sum(line.startswith("  subject ") for line in shown.splitlines()) == 3
+    status, shown = bench("--suite", "forms.csv", "--subject", "own_cells:Two")
+    assert status == 1
+    (told,) = [line for line in shown.splitlines() if "Two" in line]
+    assert told.startswith("subject own_cells:Two, made as Two(4, 5, bidirectional=True): fails: TypeError: ")
+    assert told.endswith("; left out of the cases of 1 layer, both directions")
+    assert sum(line.startswith("  subject ") for line in shown.splitlines()) == 2
+
+
 def test_a_class_that_wants_num_layers_by_name_gets_it(own_modules: None, bench: Bench) -> None:
     Path("two.csv").write_text(
         "group,cell,works,layers,T,B,I,H\nx,LSTM,training,1,3,2,4,5\nx,LSTM,training,2,3,2,4,5\n"
@@ -250,9 +268,11 @@ def test_the_table_shows_what_the_record_holds(small: None, bench: Bench, tmp_pa
     rows = [from_dict(row) for row in record["results"]]
     best = max(row.best_gemm for row in rows)
     assert f"best GEMM: {best / 1e9:.0f} GFLOP/s" in shown
+    lines = shown.splitlines()
     for row in rows:
-        assert row.case.title in shown
-        line = next(line for line in shown.splitlines() if f"{row.time * 1e3:.3f}" in line)
+        under = lines[lines.index(row.case.title) :]
+        line = next(line for line in under if line.startswith(f"  {row.implementation} "))
+        assert f"{row.time * 1e3:.3f}" in line
         assert f"{row.ratio:.2f}x" in line
         assert f"{row.ratio_spread:.0%}" in line
         assert f"{row.gemm_share:.2f}" in line
@@ -261,15 +281,34 @@ def test_the_table_shows_what_the_record_holds(small: None, bench: Bench, tmp_pa
     assert "left out" not in bench("--full")[1]
 
 
+def test_the_longer_way_of_the_means_goes_down() -> None:
+    found = [Result(replace(CASES[0], group=group), OURS, [1.0], [2.0], [1.0]) for group in ("a", "b", "c")]
+    heading = "geometric mean of the ratios"
+    assert summary(found) == [
+        [heading, "LSTM: scratchrnn"],
+        ["infer a", "2.00"],
+        ["infer b", "2.00"],
+        ["infer c", "2.00"],
+    ]
+    assert summary(found[:1]) == [[heading, "infer a"], ["LSTM: scratchrnn", "2.00"]]
+
+
+def test_the_best_product_is_told_for_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    single = replace(CASES[0], threads=1, dtype="float64")
+    found = [Result(of, OURS, [1.0], [1.0], [1.0], best_gemm=best) for of, best in ((CASES[0], 2e9), (single, 1e9))]
+    show(found, Console(soft_wrap=True))
+    assert "best GEMM: 2 GFLOP/s; 1 GFLOP/s, float64, 1 thread" in capsys.readouterr().out
+
+
 def test_that_the_order_does_not_matter_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(soft_wrap=True)
     found = [
         Result(CASES[0], name, [1.0], [1.0], [1.0], other_order=other)
-        for name, other in ((THEIRS, 1.0), (OURS, 0.97), ("cell loop", 1.5), ("Python loop", None))
+        for name, other in ((THEIRS, 1.0), (OURS, 0.98), ("cell loop", 1.48), ("Python loop", None))
     ]
     show(found, console)
     shown = capsys.readouterr().out.splitlines()
-    assert shown[-1] == "in the other order the ratios are 0.97 to 1.50 times these, 1.23 in the middle"
+    assert shown[-1] == "in the other order the ratios are 1.23 times these, spread 20%"
     show(found[-1:], console)
     assert "other order" not in capsys.readouterr().out
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
+
+from scratchrnn.bench.cases import suites
 
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 SMALL = {
@@ -30,3 +33,8 @@ def test_a_script_prints_its_table(
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert {line.split(" | ")[0] for line in table[2:]} == {"| LSTM", "| GRU", "| RNN"}
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_every_suite_is_described() -> None:
+    described = re.findall(r"^\| `(\w+)` \|", (SCRIPTS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(described) == sorted(suites())
