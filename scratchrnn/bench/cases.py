@@ -16,11 +16,11 @@ from ..equations.work import Work, work
 
 CELLS = {twin.case: twin for twin in TWINS}
 """What a table may name as `cell`."""
-MODES = {"changed": "", "kept": "weights kept", "eval": "eval with grad mode on"}
+MODES = {"changed": "", "kept": "weights kept", "eval": "eval with grad mode on", "first": "first call"}
 """How a case is called, and what its title says of it.
 
 `changed`, the rule: all parameters change before each call. `kept`: they stay as they are. `eval`: nothing is trained,
-but grad mode is on.
+but grad mode is on. `first`: only the first call of a new process is timed, which may have to compile.
 """
 _TOO_MUCH = 40e9  # FLOP of one call: larger cases are run only if all of the suite are asked for
 

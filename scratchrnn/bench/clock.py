@@ -15,9 +15,13 @@ _LEAST_TIME = 0.01  # seconds of one round: shorter calls are repeated
 def clock(run: Callable[[], Any], change: Callable[[], Any] = lambda: None) -> Clock:
     """Rounds of `run`, each the median of calls of 10 ms in all; `change` runs before each call, outside the time."""
     timed = timeit.Timer(run, change, _timer())
-    once = min(timed.repeat(2, 1))
-    calls = max(1, min(1000, round(_LEAST_TIME / once)))
+    calls = max(1, min(1000, round(_LEAST_TIME / min(timed.repeat(2, 1)))))
     return lambda: statistics.median(timed.repeat(1 + calls, 1)[1:])  # the first comes after something else
+
+
+def once(run: Callable[[], Any]) -> float:
+    """The seconds of one call."""
+    return timeit.timeit(run, number=1, timer=_timer())
 
 
 def least(run: Callable[[], Any]) -> float:

@@ -39,7 +39,7 @@ class Result:
     skipped: str | None = None
     """Why there are no times."""
     other_work: bool = False
-    """It is another cell than the case's: how much work it does is not known."""
+    """It is another cell than the case's, or a first call, which compiles: how much work it does is not known."""
     best_gemm: float | None = None
     """The most FLOP/s of one product alone, of this case's or a large one."""
     other_order: float | None = None

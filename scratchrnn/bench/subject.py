@@ -23,6 +23,8 @@ class Subject:
     what: Cell | type[nn.Module]
     unchecked: bool = False
     """It may have other parameters than torch.nn's."""
+    path: str = ""
+    """Where it is found, `my.module:Name`."""
 
     def __call__(self, theirs: nn.RNNBase) -> nn.Module:
         if isinstance(self.what, Cell):
@@ -70,7 +72,7 @@ def subject(path: str, unchecked: bool = False) -> Subject:
     """
     found = imported("subject", path)
     if isinstance(found, Cell) or (isinstance(found, type) and issubclass(found, nn.Module)):
-        return Subject(found, unchecked)
+        return Subject(found, unchecked, path)
     raise ValueError(f"subject {path!r} should be a scratchrnn.Cell or a class of torch.nn.Module, got {found!r}")
 
 

@@ -132,7 +132,8 @@ def test_a_table_with_a_column_that_means_nothing_is_refused(tmp_path: Path) -> 
 
 WRONG_TABLE = (
     r"should have the columns group,cell,works,layers,T,B,I,H with cell one of RNN, RNN_relu, LSTM, GRU, and may have "
-    r"directions \(1, 2\), layout \(padded, packed\), dtype \(float32, float64\), mode \(changed, kept, eval\), threads"
+    r"directions \(1, 2\), layout \(padded, packed\), dtype \(float32, float64\), "
+    r"mode \(changed, kept, eval, first\), threads"
 )
 
 
