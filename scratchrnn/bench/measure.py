@@ -136,7 +136,13 @@ def _reason(error: Exception) -> str:
 
 def _is_twin(module: Any, theirs: nn.RNNBase) -> bool:
     """Whether it should do what `theirs` does: all but a cell of one's own."""
-    return type(module) is not RecurrentLayer or module.cell == BUILT_IN[theirs.mode]
+    layer = _layer(module)
+    return type(layer) is not RecurrentLayer or layer.cell == BUILT_IN[theirs.mode]
+
+
+def _layer(module: Any) -> Any:
+    """What torch.compile has wrapped."""
+    return getattr(module, "_orig_mod", module)
 
 
 def _check(module: Any, theirs: nn.RNNBase, x: Input) -> None:
@@ -151,11 +157,12 @@ def _parity(module: Any, theirs: nn.RNNBase, x: Input) -> tuple[Report, str]:
         wrapped = module if isinstance(module, nn.Module) else _AsModule(module)
         parameters = isinstance(module, nn.Module) and _names(module) == _names(theirs)
         return compare(wrapped, theirs, x, parameters=parameters), THEIRS
-    cell = replace(module.cell, adjoint=None, check=True, walk=True)  # or it would be held to itself
-    sizes = module.input_size, module.hidden_size, module.num_layers
-    walked = RecurrentLayer(cell, *sizes, bidirectional=module.bidirectional).to(_values(x))
-    walked.load_state_dict(module.state_dict())
-    return compare(module, walked, x), "autograd"
+    layer = _layer(module)
+    cell = replace(layer.cell, adjoint=None, check=True, walk=True)  # or it would be held to itself
+    sizes = layer.input_size, layer.hidden_size, layer.num_layers
+    walked = RecurrentLayer(cell, *sizes, bidirectional=layer.bidirectional).to(_values(x))
+    walked.load_state_dict(layer.state_dict())
+    return compare(module, walked, x, parameters=module is layer), "autograd"
 
 
 class _AsModule(nn.Module):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..cells.cell import Cell
 from ..cells.twins import BUILT_IN
 from ..layers.recurrent import RecurrentLayer
 from ..parity.subjects import imported
-from .implementations import Unavailable
+from .implementations import Build, Unavailable
+
+SUBJECT = "subject"
+WALKED, COMPILED = f"{SUBJECT}, walked", f"{SUBJECT}, compiled"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,12 @@ class Subject:
             (sizes, {"num_layers": layers} | both),
         ]
         return next((way for way in ways if isinstance(self.what, Cell) or _takes(self.what, *way)), ways[0])
+
+
+def others(cell: Cell) -> dict[str, Build]:
+    """The other ways to run a cell: its own lines under autograd, and those under torch.compile."""
+    walked = Subject(replace(cell, adjoint=None, walk=True))
+    return {WALKED: walked, COMPILED: lambda theirs: torch.compile(walked(theirs))}
 
 
 def _takes(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:

@@ -15,13 +15,13 @@ from ..bench.cases import CELLS, Case, load_suite, suites
 from ..bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
 from ..bench.measure import measure, refusal
 from ..bench.results import Result
-from ..bench.subject import subject
+from ..bench.subject import COMPILED, SUBJECT, WALKED, others, subject
+from ..cells.cell import Cell
 from .files import check_writable, replacing, write_json
 from .speeds import show, show_changes
 from .terminal import count, progress
 
 _USUAL = (OURS, "cell loop")
-_NAME = "subject"
 
 
 def add_parser(commands: Any) -> None:
@@ -49,7 +49,10 @@ def add_parser(commands: Any) -> None:
     add("--unchecked", action="store_true", help="with --subject: time it though it computes something else")
     names = "; ".join(name for name in IMPLEMENTATIONS if name != THEIRS)
     add(
-        "--implementations", metavar="LIST", help=f"separated by ';', or all; default: {'; '.join(_USUAL)}; of: {names}"
+        "--implementations",
+        metavar="LIST",
+        help=f"separated by ';', or all; default: {'; '.join(_USUAL)}; of: {names}; with a Cell as --subject also "
+        f"{WALKED} (by autograd) and {COMPILED} (that by torch.compile)",
     )
     add("--rounds", type=int, default=7, help="how often each is timed; default: 7")
     add("--threads", type=int, help=f"of torch, where the suite does not say; default: {torch.get_num_threads()}")
@@ -96,12 +99,12 @@ def run(options: argparse.Namespace, console: Any) -> int:
             try:
                 results += measure(
                     case,
-                    {name: way for name, way in ways.items() if name != _NAME or case.form not in refused},
+                    {name: way for name, way in ways.items() if name != SUBJECT or case.form not in refused},
                     options.rounds,
                     threads,
                     options.device,
                     options.compile_limit,
-                    unchecked=[_NAME] if options.unchecked else [],
+                    unchecked=[SUBJECT] if options.unchecked else [],
                 )
             except KeyboardInterrupt:
                 if not results:
@@ -115,7 +118,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if interrupted:
         console.print("interrupted: what was measured until then is above")
         return 130
-    return int(bool(refused) or any(r.implementation == _NAME and r.skipped for r in results))
+    return int(bool(refused) or any(r.implementation == SUBJECT and r.skipped for r in results))
 
 
 def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Namespace, console: Any) -> set[str]:
@@ -124,9 +127,9 @@ def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Name
     forms = sorted({case.form for case in cases}) if options.subject else []
     for form in forms:
         case = min((c for c in cases if c.form == form), key=lambda c: c.work.flops)
-        reason = refusal(case, ways[_NAME], options.device, options.compile_limit, options.unchecked)
+        reason = refusal(case, ways[SUBJECT], options.device, options.compile_limit, options.unchecked)
         if reason is not None:
-            refused[form] = f"made as {ways[_NAME].call(case.theirs())}: {reason}"
+            refused[form] = f"made as {ways[SUBJECT].call(case.theirs())}: {reason}"
     for form, reason in refused.items() if len(refused) < len(forms) else [*refused.items()][:1]:
         left_out = f"; left out of the cases of {form}" if len(refused) < len(forms) else ""
         console.print(f"subject {options.subject}, {reason}{left_out}")
@@ -156,14 +159,16 @@ def _check_plot(path: str) -> None:
 
 
 def _implementations(options: argparse.Namespace) -> dict[str, Any]:
+    own = subject(options.subject, options.unchecked) if options.subject else None
+    known = IMPLEMENTATIONS | (others(own.what) if own and isinstance(own.what, Cell) else {})
     named = [n.strip() for n in options.implementations.split(";")] if options.implementations else [*_USUAL]
     if named == ["all"]:
-        named = [name for name in IMPLEMENTATIONS if name != THEIRS]
-    unknown = [name for name in named if name not in IMPLEMENTATIONS]
+        named = [*known]
+    unknown = [name for name in named if name not in known]
     if unknown:
-        raise ValueError(f"--implementations should be of {'; '.join(IMPLEMENTATIONS)}; got {'; '.join(unknown)}")
-    ways = {name: IMPLEMENTATIONS[name] for name in named if name != THEIRS}
-    return {_NAME: subject(options.subject, options.unchecked), **ways} if options.subject else ways
+        raise ValueError(f"--implementations should be of {'; '.join(known)}; got {'; '.join(unknown)}")
+    ways = {name: known[name] for name in named if name != THEIRS}
+    return {SUBJECT: own, **ways} if own else ways
 
 
 # ------------------------------------------------------------------------------------------------------- keep

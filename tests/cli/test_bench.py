@@ -18,7 +18,7 @@ from torch import nn
 
 import scratchrnn as sr
 from scratchrnn import cli
-from scratchrnn.bench.cases import Case
+from scratchrnn.bench.cases import Case, suites
 from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
 from scratchrnn.bench.results import Result, from_dict
 from scratchrnn.bench.subject import subject
@@ -234,6 +234,27 @@ def test_a_cell_of_ones_own_is_compared_with_autograd(own_modules: None, bench: 
     assert found[1]["times"]
 
 
+def test_a_cell_of_ones_own_is_walked_and_compiled_where_that_is_asked_for(
+    own_modules: None, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(module: nn.Module) -> nn.Module:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    ways = ["--implementations", "subject, walked; subject, compiled"]
+    status, shown = bench("--suite", "one.csv", "--subject", "own_cells:mgu", "--against", "GRU", *ways)
+    assert status == 0
+    assert [line.split("  ")[1] for line in shown.splitlines() if line.startswith("  subject")] == [
+        "subject",
+        "subject, walked",
+        "subject, compiled",
+    ]
+    assert "skipped: subject, compiled: fails: RuntimeError: no C++ compiler (GRU training, T=3" in shown
+    status, shown = bench("--suite", "one.csv", "--subject", "own_cells:Right", *ways)
+    assert status == 2
+    assert "Python loop, compiled; got subject, walked; subject, compiled" in shown
+
+
 def test_what_differs_in_many_cases_is_told_once(small: None, capsys: pytest.CaptureFixture[str]) -> None:
     different = [
         Result(c, "subject", skipped=f"differs from torch.nn: DIFFERS output err {k}") for k, c in enumerate(CASES)
@@ -412,9 +433,21 @@ def test_implementations_are_chosen(small: None, bench: Bench, tmp_path: Path) -
     assert record["threads"] == 1
 
 
+def test_the_help_lists_suites_and_implementations(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(suites())}, or a table" in shown
+    for name in (*IMPLEMENTATIONS, "subject, walked", "subject, compiled"):
+        assert name == THEIRS or name in shown
+
+
 def test_all_implementations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     options = _parser().parse_args(["bench", "--implementations", "all"])
     assert set(bench_command._implementations(options)) == set(IMPLEMENTATIONS) - {THEIRS}
+    options.subject = "scratchrnn.cells:gru"
+    own = {"subject", "subject, walked", "subject, compiled"}
+    assert set(bench_command._implementations(options)) == set(IMPLEMENTATIONS) - {THEIRS} | own
 
 
 # -------------------------------------------------------------------------------------------------------- files
