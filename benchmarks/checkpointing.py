@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 import scratchrnn as sr
-from scratchrnn.bench.measure import peak_memory
+from scratchrnn.bench.memory import peak_memory
 
 T, B, H, ROUNDS = 10_000, 8, 64, 5
 EVERY = (None, 1000, 100, 10)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.benchmark import Timer
 
 import scratchrnn as sr
-from scratchrnn.bench.measure import peak_memory
+from scratchrnn.bench.memory import peak_memory
 
 SHAPES = ((50, 1, 20), (100, 1, 128), (50, 32, 128), (100, 32, 256), (25, 16, 1024), (50, 64, 512))
 ROUNDS = 9

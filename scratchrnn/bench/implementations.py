@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..cells.cell import Cell, step
+from ..cells.cell import step
 from ..cells.twins import BUILT_IN, TWINS
 from ..layers.convert import from_torch
-from ..layers.recurrent import RecurrentLayer
-from ..parity.subjects import imported
 
 Build = Callable[[nn.RNNBase], Callable[..., Any]]
 
@@ -31,6 +27,8 @@ class _Loop(nn.Module):
 
     def __init__(self, theirs: nn.RNNBase) -> None:
         super().__init__()
+        if theirs.bidirectional:
+            raise Unavailable("it is a loop in one direction")
         for name, parameter in theirs.named_parameters():
             self.register_parameter(name, nn.Parameter(parameter.detach().clone()))
         self.cell, self.layers, self.width = BUILT_IN[theirs.mode], theirs.num_layers, theirs.hidden_size
@@ -39,6 +37,7 @@ class _Loop(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
+        _expect_padded(x)
         last = []
         for k in range(self.layers):
             state = tuple(x.new_zeros(x.shape[1], self.width) for _ in self.cell.states)
@@ -125,6 +124,7 @@ def _in_a_cuda_graph(theirs: nn.RNNBase) -> Callable[..., Any]:
     graphed: dict[torch.Size, Any] = {}
 
     def run(x: Tensor) -> Any:
+        _expect_padded(x)
         if x.shape not in graphed:
             graphed[x.shape] = torch.cuda.make_graphed_callables(layer, (torch.zeros_like(x),))
         return graphed[x.shape](x)
@@ -138,6 +138,11 @@ def _expect(theirs: nn.RNNBase, device: str, reason: str) -> None:
         raise Unavailable(reason)
 
 
+def _expect_padded(x: Any) -> None:
+    if not isinstance(x, Tensor):
+        raise Unavailable("it takes padded batches alone")
+
+
 OURS, THEIRS = "scratchrnn", "torch.nn"
 IMPLEMENTATIONS: dict[str, Build] = {
     THEIRS: lambda theirs: theirs,
@@ -149,85 +154,8 @@ IMPLEMENTATIONS: dict[str, Build] = {
     "Python loop": PythonLoop,
     "Python loop, compiled": lambda theirs: torch.compile(PythonLoop(theirs)),
 }
-"""By name: each makes a callable `(x) -> (output, state)` with the given layer's weights, or raises Unavailable."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """The implementation by a `Cell`, or by a class that is called and built as torch.nn's layers are."""
-
-    what: Cell | type[nn.Module]
-    unchecked: bool = False
-    """It may have other parameters than torch.nn's."""
-
-    def __call__(self, theirs: nn.RNNBase) -> nn.Module:
-        if isinstance(self.what, Cell):
-            return _layer_of(self.what, theirs)
-        sizes, layers = self._sizes(theirs)
-        return _module_of(self.what(*sizes, **layers), theirs, self.unchecked)
-
-    def call(self, theirs: nn.RNNBase) -> str:
-        """The call that makes it, as one would write it."""
-        sizes, layers = self._sizes(theirs)
-        arguments = ", ".join([*map(str, sizes), *(f"{name}={count}" for name, count in layers.items())])
-        if isinstance(self.what, Cell):
-            return f"RecurrentLayer({self.what.name}, {arguments})"
-        return f"{self.what.__name__}({arguments})"
-
-    def _sizes(self, theirs: nn.RNNBase) -> tuple[tuple[int, ...], dict[str, int]]:
-        """What stands in the call, by place and by name: the first of these ways that fits."""
-        sizes, layers = (theirs.input_size, theirs.hidden_size), theirs.num_layers
-        ways: list[tuple[tuple[int, ...], dict[str, int]]] = [
-            *([(sizes, {})] if layers == 1 else []),
-            ((*sizes, layers), {}),
-            (sizes, {"num_layers": layers}),
-        ]
-        return next((way for way in ways if isinstance(self.what, Cell) or _takes(self.what, *way)), ways[0])
-
-
-def _takes(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
-    try:
-        inspect.signature(function).bind(*arguments, **keywords)
-    except TypeError:
-        return False
-    return True
-
-
-def subject(path: str, unchecked: bool = False) -> Subject:
-    """The implementation at `my.module:Name`: a `Cell`, or a class called and built as torch.nn's layers are.
-
-    The module is looked for in the working directory too. A class is made as `Name(input_size, hidden_size)`, with
-    num_layers behind them, or by its name, where there are several or it demands that, and gets torch.nn's weights by
-    `load_state_dict`; if `unchecked`, it may have others.
-
-    Raises:
-        ValueError: the path is not of that form, or leads nowhere, or to something else.
-    """
-    found = imported("subject", path)
-    if isinstance(found, Cell) or (isinstance(found, type) and issubclass(found, nn.Module)):
-        return Subject(found, unchecked)
-    raise ValueError(f"subject {path!r} should be a scratchrnn.Cell or a class of torch.nn.Module, got {found!r}")
-
-
-def _layer_of(cell: Cell, theirs: nn.RNNBase) -> nn.Module:
-    like = theirs.weight_hh_l0
-    sizes = theirs.input_size, theirs.hidden_size, theirs.num_layers
-    layer = RecurrentLayer(cell, *sizes, device=like.device, dtype=like.dtype)
-    if cell == BUILT_IN[theirs.mode]:
-        layer.load_state_dict(theirs.state_dict())
-    return layer
-
-
-def _module_of(made: nn.Module, theirs: nn.RNNBase, unchecked: bool) -> nn.Module:
-    like = next(theirs.parameters())
-    made = made.to(like.device, like.dtype)
-    try:
-        made.load_state_dict(theirs.state_dict())
-    except RuntimeError as error:
-        if unchecked:
-            return made
-        raise Unavailable(f"its parameters are not torch.nn's: {' '.join(str(error).split())}") from error
-    return made
+"""By name: each makes a callable `(x) -> (output, state)` that has `parameters()`, the given layer's weights, or raises
+Unavailable."""
 
 
 @contextmanager

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import statistics
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import cycle
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from ..cells.twins import BUILT_IN
-from ..equations.work import Product
 from ..layers.recurrent import RecurrentLayer
 from ..parity.compare import Report, compare
 from .cases import Case
-from .implementations import THEIRS, Build, Unavailable, time_limit
+from .clock import Clock, clock
+from .first_call import FROM_DISK, first_call
+from .gemms import products_alone
+from .implementations import OURS, THEIRS, Build, Unavailable, time_limit
+from .memory import peak_memory
 from .results import Result
 
-if TYPE_CHECKING:
-    from torch.utils.benchmark import Timer
-
-_LEAST_TIME = 0.01  # seconds of one round of one implementation: shorter calls are repeated
+Input = Tensor | PackedSequence
 
 
 def measure(
@@ -36,11 +39,15 @@ def measure(
 ) -> list[Result]:
     """Run one case in every way, each compared with torch.nn first, then all in turn for so many rounds.
 
+    Before each call, outside of its time, every parameter is changed in place, so that whoever keeps what it has made
+    of a weight would compute something else. Every other round goes in the other order: what one implementation leaves
+    behind, in caches or as threads that still spin, meets another one next.
+
     Args:
         case: the layer and the work.
         implementations: by name, as `implementations.IMPLEMENTATIONS`; torch.nn is timed in any case.
         rounds: how often all are timed, one after the other. A round of one is at least 10 ms long.
-        threads: of torch, the number that is set if None.
+        threads: of torch where the case does not say, the number that is set if None.
         device: where.
         compile_limit: seconds after which an implementation that is not ready is skipped, for it compiles.
         unchecked: names of those that compute something else than torch.nn, and are timed nevertheless.
@@ -48,14 +55,13 @@ def measure(
     An implementation whose outputs or gradients differ from torch.nn's beyond the tolerance rule gets no times, and one
     that cannot be run here none either; `skipped` says why.
     """
-    threads = threads or torch.get_num_threads()
-    theirs = case.theirs(device)
-    x = torch.randn(case.T, case.B, case.I, device=device)
-    upstream = torch.randn(case.T, case.B, case.H, device=device)
+    theirs, x = case.theirs(device), case.input(device)
+    if case.mode == "first" and OURS in implementations:
+        implementations = implementations | {FROM_DISK: implementations[OURS]}
     results = {name: Result(case, name) for name in (THEIRS, *implementations)}
-    timers: dict[str, tuple[Timer, int]] = {}
+    clocks: dict[str, Clock] = {}
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(case.threads or threads or before)
     try:
         for name, result in results.items():
             try:
@@ -64,41 +70,60 @@ def measure(
                     module = build(theirs)
                     if name != THEIRS and name not in unchecked:
                         _check(module, theirs, x)
-                    run = _training(module, x, upstream) if case.training else _inference(module, x)
+                    run = _call(case, module, x)
                     run()
                     run()
-                timers[name] = _timer(run, threads)
+                clocks[name] = _clock(case, name, build, device, module, run)
                 result.memory = peak_memory(run, device) if case.training else None
-                result.other_work = not _is_twin(module, theirs)
+                result.other_work = case.mode == "first" or not _is_twin(module, theirs)
             except Exception as error:
                 if name == THEIRS:
                     raise
                 result.skipped = _reason(error)
-        gemms = _timer(_products(case.work.products, device), threads)
-        for _ in range(rounds):
-            times = {name: timer.timeit(number).mean for name, (timer, number) in timers.items()}
-            products = gemms[0].timeit(gemms[1]).mean
+        products, best = products_alone(case.work.products, _values(x).dtype, device)
+        for k in range(rounds):
+            order = [*clocks] if k % 2 == 0 else [*reversed(clocks)]
+            times = {name: clocks[name]() for name in order}
+            alone = products()
             for name, seconds in times.items():
                 results[name].times.append(seconds)
                 results[name].ratios.append(times[THEIRS] / seconds)
-                results[name].gemm_shares.append(products / seconds)
+                results[name].gemm_shares.append(alone / seconds)
     finally:
         torch.set_num_threads(before)
+    for name in clocks:
+        _conclude(results[name], best)
     return list(results.values())
+
+
+def _clock(
+    case: Case, name: str, build: Build, device: str, module: Callable[..., Any], run: Callable[[], None]
+) -> Clock:
+    if case.mode == "first":
+        first = partial(first_call, case, name, build, device)
+        first()  # what fails there is said before the rounds
+        return first
+    return clock(run) if case.mode == "kept" else clock(run, _change(module))
+
+
+def _conclude(result: Result, best: float) -> None:
+    result.best_gemm = best
+    if len(result.ratios) > 1:
+        result.other_order = statistics.median(result.ratios[1::2]) / statistics.median(result.ratios[::2])
 
 
 def refusal(
     case: Case, build: Build, device: str = "cpu", compile_limit: float = 60.0, unchecked: bool = False
 ) -> str | None:
     """Why an implementation would get no times in such a case, found out in two of its steps; None if it would."""
-    theirs = case.theirs(device)
-    x = torch.randn(min(case.T, 2), case.B, case.I, device=device)
+    case = replace(case, T=min(case.T, 2))
+    theirs, x = case.theirs(device), case.input(device)
     try:
         with time_limit(compile_limit):
             module = build(theirs)
             if not unchecked:
                 _check(module, theirs, x)
-            _inference(module, x)()
+            _call(case, module, x)()
     except Exception as error:
         return _reason(error)
     return None
@@ -111,25 +136,33 @@ def _reason(error: Exception) -> str:
 
 def _is_twin(module: Any, theirs: nn.RNNBase) -> bool:
     """Whether it should do what `theirs` does: all but a cell of one's own."""
-    return type(module) is not RecurrentLayer or module.cell == BUILT_IN[theirs.mode]
+    layer = _layer(module)
+    return type(layer) is not RecurrentLayer or layer.cell == BUILT_IN[theirs.mode]
 
 
-def _check(module: Any, theirs: nn.RNNBase, x: Tensor) -> None:
+def _layer(module: Any) -> Any:
+    """What torch.compile has wrapped."""
+    return getattr(module, "_orig_mod", module)
+
+
+def _check(module: Any, theirs: nn.RNNBase, x: Input) -> None:
     """Raise Unavailable if it differs from torch.nn; a cell of one's own, from autograd walking through its update."""
     report, other = _parity(module, theirs, x)
     if not report:
         raise Unavailable(f"differs from {other}: {report.failed[0]}" if report.failed else report.verdict)
 
 
-def _parity(module: Any, theirs: nn.RNNBase, x: Tensor) -> tuple[Report, str]:
+def _parity(module: Any, theirs: nn.RNNBase, x: Input) -> tuple[Report, str]:
     if _is_twin(module, theirs):
         wrapped = module if isinstance(module, nn.Module) else _AsModule(module)
         parameters = isinstance(module, nn.Module) and _names(module) == _names(theirs)
         return compare(wrapped, theirs, x, parameters=parameters), THEIRS
-    cell = replace(module.cell, adjoint=None, check=True, walk=True)  # or it would be held to itself
-    walked = RecurrentLayer(cell, module.input_size, module.hidden_size, module.num_layers).to(x)
-    walked.load_state_dict(module.state_dict())
-    return compare(module, walked, x), "autograd"
+    layer = _layer(module)
+    cell = replace(layer.cell, adjoint=None, check=True, walk=True)  # or it would be held to itself
+    sizes = layer.input_size, layer.hidden_size, layer.num_layers
+    walked = RecurrentLayer(cell, *sizes, bidirectional=layer.bidirectional).to(_values(x))
+    walked.load_state_dict(layer.state_dict())
+    return compare(module, walked, x, parameters=module is layer), "autograd"
 
 
 class _AsModule(nn.Module):
@@ -137,7 +170,7 @@ class _AsModule(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor, hx: Any = None) -> Any:
+    def forward(self, x: Input, hx: Any = None) -> Any:
         return self.function(x)
 
 
@@ -145,88 +178,45 @@ def _names(module: nn.Module) -> set[str]:
     return {name for name, _ in module.named_parameters()}
 
 
-def _inference(module: Callable[..., Any], x: Tensor) -> Callable[[], None]:
+def _call(case: Case, module: Any, x: Input) -> Callable[[], None]:
+    """What is timed."""
+    if isinstance(module, nn.Module):
+        module.train(case.mode != "eval")
+    if case.training:
+        values = _values(x)
+        return _training(module, x, values.new_empty(*values.shape[:-1], case.directions * case.H).normal_())
+
     def run() -> None:
-        with torch.no_grad():
+        with torch.set_grad_enabled(case.mode == "eval"):
             module(x)
 
     return run
 
 
-def _training(module: Any, x: Tensor, upstream: Tensor) -> Callable[[], None]:
+def _training(module: Any, x: Input, upstream: Tensor) -> Callable[[], None]:
     parameters = list(module.parameters())
 
     def run() -> None:
         output, _ = module(x)
-        output.backward(upstream)
+        _values(output).backward(upstream)
         for parameter in parameters:
             parameter.grad = None
 
     return run
 
 
-def _timer(run: Callable[[], None], threads: int) -> tuple[Timer, int]:
-    """A timer that has warmed up, and how many calls make a round."""
-    from torch.utils.benchmark import Timer  # not before it is needed: on a CUDA build it looks for a compiler
-
-    timer = Timer("run()", globals={"run": run}, num_threads=threads)
-    once = timer.timeit(1).mean
-    return timer, max(1, min(1000, round(_LEAST_TIME / once)))
+def _values(x: Input) -> Tensor:
+    return x.data if isinstance(x, PackedSequence) else x
 
 
-def _products(products: Sequence[Product], device: str) -> Callable[[], None]:
-    """All products of a call and nothing else, each by the library that is faster at it."""
-    fastest = []
-    for p in products:
-        x, W = torch.randn(p.rows, p.inner, device=device), torch.randn(p.columns, p.inner, device=device)
-        candidates: list[Callable[[], Any]] = [lambda x=x, W=W: torch.mm(x, W.T)]  # type: ignore[misc]
-        if device == "cpu" and torch.backends.mkldnn.is_available():
-            packed = torch.ops.mkldnn._reorder_linear_weight(W, p.rows)
-            candidates.append(
-                lambda x=x, packed=packed: torch.ops.mkldnn._linear_pointwise(x, packed, None, "none", [], "")  # type: ignore[misc]
-            )
-        timers = [_timer(candidate, torch.get_num_threads())[0] for candidate in candidates]
-        seconds = [min(timer.timeit(1).mean for _ in range(5)) for timer in timers]
-        fastest.append((p.times, candidates[seconds.index(min(seconds))]))
+def _change(module: Any) -> Callable[[], None]:
+    """Half of every number and the whole of it in turn, written through `.data`, which `_version` does not see."""
+    parameters = [p for p in module.parameters() if p.is_floating_point()]
+    factors = cycle((0.5, 2.0))
 
-    def run() -> None:
-        for times, product in fastest:
-            for _ in range(times):
-                product()
+    def change() -> None:
+        factor = next(factors)
+        for parameter in parameters:
+            parameter.data.mul_(factor)
 
-    return run
-
-
-def peak_memory(run: Callable[[], None], device: str = "cpu") -> int:
-    """The most bytes that are allocated at once by torch while `run` runs, beside what was there before."""
-    if device != "cpu":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
-    from torch.profiler import ProfilerActivity, profile
-
-    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        run()
-    events = profiled.profiler.kineto_results.events()
-    allocations = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    now = most = 0
-    for _, count in allocations:
-        now += count
-        most = max(most, now)
-    return most
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing on the error stream: some builds of torch's profiler write there that they start and stop."""
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    return change

@@ -39,7 +39,11 @@ class Result:
     skipped: str | None = None
     """Why there are no times."""
     other_work: bool = False
-    """It is another cell than the case's: how much work it does is not known."""
+    """It is another cell than the case's, or a first call, which compiles: how much work it does is not known."""
+    best_gemm: float | None = None
+    """The most FLOP/s of one product alone, of this case's or a large one."""
+    other_order: float | None = None
+    """The ratio in the rounds that went in the other order, by that in the rest; None of one round."""
 
     @property
     def time(self) -> float:
@@ -55,6 +59,11 @@ class Result:
         return statistics.median(self.ratios)
 
     @property
+    def ratio_spread(self) -> float:
+        """The interquartile range of the ratios by their median."""
+        return spread(self.ratios)
+
+    @property
     def gemm_share(self) -> float:
         return statistics.median(self.gemm_shares)
 
@@ -67,12 +76,12 @@ class Result:
         return self.spread > NOISY
 
 
-def spread(times: Sequence[float]) -> float:
-    """The interquartile range by the median; 0 of a single time."""
-    if len(times) < 2:
+def spread(numbers: Sequence[float]) -> float:
+    """The interquartile range by the median; 0 of a single number."""
+    if len(numbers) < 2:
         return 0.0
-    first, _, third = statistics.quantiles(times, n=4, method="inclusive")
-    return (third - first) / statistics.median(times)
+    first, _, third = statistics.quantiles(numbers, n=4, method="inclusive")
+    return (third - first) / statistics.median(numbers)
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:
@@ -109,9 +118,9 @@ def to_dict(result: Result) -> dict[str, Any]:
 
 def from_dict(row: dict[str, Any]) -> Result:
     """The reverse of `to_dict`."""
-    sizes = Case.__dataclass_fields__
-    rest = {k: v for k, v in row.items() if k not in sizes}
-    return Result(Case(**{k: row[k] for k in sizes}), **rest)
+    row = {"mode": "kept"} | row  # a record that says nothing of changed weights had none
+    of_case = {k: v for k, v in row.items() if k in Case.__dataclass_fields__}
+    return Result(Case(**of_case), **{k: v for k, v in row.items() if k not in of_case})
 
 
 def geometric_means(results: Iterable[Result]) -> dict[tuple[str, str, bool, str], float]:
@@ -121,6 +130,15 @@ def geometric_means(results: Iterable[Result]) -> dict[tuple[str, str, bool, str
         if r.times and r.implementation != THEIRS:
             ratios.setdefault((r.case.cell, r.implementation, r.case.training, r.case.group), []).append(r.ratio)
     return {key: statistics.geometric_mean(values) for key, values in ratios.items()}
+
+
+def best_gemms(results: Iterable[Result]) -> dict[tuple[str, ...], float]:
+    """The most FLOP/s of one matrix product that a run has seen, by `Case.setting`, where the record holds it."""
+    best: dict[tuple[str, ...], float] = {}
+    for r in results:
+        if r.best_gemm is not None:
+            best[r.case.setting] = max(r.best_gemm, best.get(r.case.setting, 0.0))
+    return best
 
 
 @dataclass(frozen=True)

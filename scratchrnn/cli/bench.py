@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,16 @@ import torch
 
 from ..bench import results as records
 from ..bench.cases import CELLS, Case, load_suite, suites
-from ..bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
+from ..bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
 from ..bench.measure import measure, refusal
-from ..bench.results import Change, Result
+from ..bench.results import Result
+from ..bench.subject import COMPILED, SUBJECT, WALKED, others, subject
+from ..cells.cell import Cell
 from .files import check_writable, replacing, write_json
+from .speeds import show, show_changes
 from .terminal import count, progress
 
 _USUAL = (OURS, "cell loop")
-_NAME = "subject"
 
 
 def add_parser(commands: Any) -> None:
@@ -29,8 +30,9 @@ def add_parser(commands: Any) -> None:
     command = commands.add_parser(
         "bench",
         help=what,
-        description=f"{what[0].upper()}{what[1:]}: all implementations in turn, in one process; medians, spreads, and "
-        "ratios to torch.nn in the same round. Run it alone on the machine.",
+        description=f"{what[0].upper()}{what[1:]}: all implementations in turn, in one process, every other round in "
+        "the other order; before each call all parameters are changed. Medians, spreads, and ratios to torch.nn in the "
+        "same round. Run it alone on the machine.",
         epilog="Exit status: 0 done, 1 the subject differs from torch.nn or was not timed, 2 bad usage, 130 "
         "interrupted (what was measured is shown and kept).",
     )
@@ -47,10 +49,13 @@ def add_parser(commands: Any) -> None:
     add("--unchecked", action="store_true", help="with --subject: time it though it computes something else")
     names = "; ".join(name for name in IMPLEMENTATIONS if name != THEIRS)
     add(
-        "--implementations", metavar="LIST", help=f"separated by ';', or all; default: {'; '.join(_USUAL)}; of: {names}"
+        "--implementations",
+        metavar="LIST",
+        help=f"separated by ';', or all; default: {'; '.join(_USUAL)}; of: {names}; with a Cell as --subject also "
+        f"{WALKED} (by autograd) and {COMPILED} (that by torch.compile)",
     )
     add("--rounds", type=int, default=7, help="how often each is timed; default: 7")
-    add("--threads", type=int, help=f"of torch; default: {torch.get_num_threads()}")
+    add("--threads", type=int, help=f"of torch, where the suite does not say; default: {torch.get_num_threads()}")
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     add("--compile-limit", metavar="SECONDS", type=float, default=60.0, help="for each to get ready; default: 60")
     add("--json", metavar="FILE", help="write all times there, with machine and versions")
@@ -68,7 +73,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if options.plot:
         _check_plot(options.plot)
     if options.show:
-        _show(_read(options.show), options, console)
+        _tell(_read(options.show), options, console)
         return 0
     _check(options)
     ways = _implementations(options)
@@ -84,7 +89,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if left_out:
         console.print(f"{left_out} cases of more than 40 GFLOP left out: --full runs them")
     refused = _refused(ways, cases, options, console)
-    if refused == {case.layers for case in cases}:
+    if refused == {case.form for case in cases}:
         return 1
     results: list[Result] = []
     interrupted = False
@@ -94,12 +99,12 @@ def run(options: argparse.Namespace, console: Any) -> int:
             try:
                 results += measure(
                     case,
-                    {name: way for name, way in ways.items() if name != _NAME or case.layers not in refused},
+                    {name: way for name, way in ways.items() if name != SUBJECT or case.form not in refused},
                     options.rounds,
                     threads,
                     options.device,
                     options.compile_limit,
-                    unchecked=[_NAME] if options.unchecked else [],
+                    unchecked=[SUBJECT] if options.unchecked else [],
                 )
             except KeyboardInterrupt:
                 if not results:
@@ -109,24 +114,24 @@ def run(options: argparse.Namespace, console: Any) -> int:
             update(advance=1)
             if options.json:
                 _write(options, threads, results)  # after each case: whatever ends this, what was measured is there
-    _show(results, options, console)
+    _tell(results, options, console)
     if interrupted:
         console.print("interrupted: what was measured until then is above")
         return 130
-    return int(bool(refused) or any(r.implementation == _NAME and r.skipped for r in results))
+    return int(bool(refused) or any(r.implementation == SUBJECT and r.skipped for r in results))
 
 
-def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Namespace, console: Any) -> set[int]:
-    """The numbers of layers with which the subject cannot be timed: tried before all else, and told once."""
-    refused: dict[int, str] = {}
-    numbers = sorted({case.layers for case in cases}) if options.subject else []
-    for layers in numbers:
-        case = min((c for c in cases if c.layers == layers), key=lambda c: c.work.flops)
-        reason = refusal(case, ways[_NAME], options.device, options.compile_limit, options.unchecked)
+def _refused(ways: dict[str, Any], cases: Sequence[Case], options: argparse.Namespace, console: Any) -> set[str]:
+    """The forms in which the subject cannot be timed: tried before all else, and told once."""
+    refused: dict[str, str] = {}
+    forms = sorted({case.form for case in cases}) if options.subject else []
+    for form in forms:
+        case = min((c for c in cases if c.form == form), key=lambda c: c.work.flops)
+        reason = refusal(case, ways[SUBJECT], options.device, options.compile_limit, options.unchecked)
         if reason is not None:
-            refused[layers] = f"made as {ways[_NAME].call(case.theirs())}: {reason}"
-    for layers, reason in refused.items() if len(refused) < len(numbers) else [*refused.items()][:1]:
-        left_out = f"; left out of the cases of {layers} layers" if len(refused) < len(numbers) else ""
+            refused[form] = f"made as {ways[SUBJECT].call(case.theirs())}: {reason}"
+    for form, reason in refused.items() if len(refused) < len(forms) else [*refused.items()][:1]:
+        left_out = f"; left out of the cases of {form}" if len(refused) < len(forms) else ""
         console.print(f"subject {options.subject}, {reason}{left_out}")
     return {*refused}
 
@@ -154,14 +159,16 @@ def _check_plot(path: str) -> None:
 
 
 def _implementations(options: argparse.Namespace) -> dict[str, Any]:
+    own = subject(options.subject, options.unchecked) if options.subject else None
+    known = IMPLEMENTATIONS | (others(own.what) if own and isinstance(own.what, Cell) else {})
     named = [n.strip() for n in options.implementations.split(";")] if options.implementations else [*_USUAL]
     if named == ["all"]:
-        named = [name for name in IMPLEMENTATIONS if name != THEIRS]
-    unknown = [name for name in named if name not in IMPLEMENTATIONS]
+        named = [*known]
+    unknown = [name for name in named if name not in known]
     if unknown:
-        raise ValueError(f"--implementations should be of {'; '.join(IMPLEMENTATIONS)}; got {'; '.join(unknown)}")
-    ways = {name: IMPLEMENTATIONS[name] for name in named if name != THEIRS}
-    return {_NAME: subject(options.subject, options.unchecked), **ways} if options.subject else ways
+        raise ValueError(f"--implementations should be of {'; '.join(known)}; got {'; '.join(unknown)}")
+    ways = {name: known[name] for name in named if name != THEIRS}
+    return {SUBJECT: own, **ways} if own else ways
 
 
 # ------------------------------------------------------------------------------------------------------- keep
@@ -191,106 +198,19 @@ def _read(path: str) -> list[Result]:
     raise ValueError(f"{path} is no file that --json has written: {reason}; write one by scratchrnn bench --json FILE")
 
 
-# ------------------------------------------------------------------------------------------------------- show
-
-
-def _show(results: Sequence[Result], options: argparse.Namespace, console: Any) -> None:
-    cases = {case: [r for r in results if r.case == case] for case in dict.fromkeys(r.case for r in results)}
-    if options.markdown:
-        rows = [["case", "implementation", *_HEADINGS]]
-        rows += [[case.title, r.implementation, *_cells(r)] for case, found in cases.items() for r in found]
-        print("\n".join([*_markdown(rows), "", *_markdown(_summary(results))]))
-    else:
-        for case, found in cases.items():
-            console.print(case.title, style="bold")
-            console.print(
-                _table([["", *_HEADINGS], *([f"  {r.implementation}", *_cells(r)] for r in found)], widths=_WIDTHS)
-            )
-        console.print()
-        console.print(_table(_summary(results)))
-    skipped: dict[tuple[str, str], list[Result]] = {}
-    for r in results:
-        if r.skipped:
-            what = r.skipped.partition("DIFFERS")[0]  # the numbers behind it are others in each case
-            skipped.setdefault((r.implementation, what), []).append(r)
-    for first, *others in skipped.values():
-        more = f" and {len(others)} more" if others else ""
-        console.print(f"skipped: {first.implementation}: {first.skipped} ({first.case.title}{more})")
-    if options.plot:
-        with replacing(options.plot) as unfinished:
-            _plotting().figure(results).savefig(unfinished, dpi=150)
-
-
-_HEADINGS = ("ms", "spread", "ratio", "GFLOP/s", "of GEMMs", "peak MiB")
-_WIDTHS = (24, 10, 10, 7, 8, 8, 8)
-
-
-def _table(rows: Sequence[Sequence[str]], widths: Sequence[int | None] = ()) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for k, heading in enumerate(rows[0]):
-        width = widths[k] if widths else None
-        table.add_column(heading, justify="right" if k else "left", min_width=width, no_wrap=k == 0)
-    for row in rows[1:]:
-        table.add_row(*row)
-    return table
-
-
-def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
-    head, *rest = rows
-    filled = [[*row, *[""] * (len(head) - len(row))] for row in rest]
-    return [_line(head), "|---|" + "---:|" * (len(head) - 1), *map(_line, filled)]
-
-
-def _line(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
-
-
-def _cells(result: Result) -> list[str]:
-    if not result.times:
-        return ["differs" if (result.skipped or "").startswith("differs") else "skipped"]
-    noisy = " noisy" if result.noisy else ""
-    memory = "" if result.memory is None else f"{result.memory / 2**20:.1f}"
-    return [
-        f"{result.time * 1e3:.3f}",
-        f"{result.spread:.0%}{noisy}",
-        f"{result.ratio:.2f}x",
-        "" if result.other_work else f"{result.flops_per_second / 1e9:.1f}",
-        "" if result.other_work else f"{result.gemm_share:.2f}",
-        memory,
-    ]
-
-
-def _summary(results: Sequence[Result]) -> list[list[str]]:
-    """Geometric means of the ratios, a row for each cell and implementation, a column for each work and group."""
-    means = records.geometric_means(results)
-    columns = sorted(dict.fromkeys((training, group) for _, _, training, group in means), key=lambda c: c[0])
-    titles = [f"{'train' if training else 'infer'} {group}" for training, group in columns]
-    rows = [["geometric mean of the ratios", *titles]]
-    for cell, name in dict.fromkeys((cell, name) for cell, name, _, _ in means):
-        values = [means.get((cell, name, *column)) for column in columns]
-        rows.append([f"{cell}: {name}", *("" if v is None else f"{v:.2f}" for v in values)])
-    return rows
-
-
 def _compare(first: str, second: str, console: Any) -> int:
     changes = records.changes(_read(first), _read(second))
     if not changes:
         raise ValueError(f"{first} and {second} have no case in common")
-    moved = sorted((c for c in changes if c.beyond_noise), key=lambda c: c.ratio)
-    for change in moved:
-        console.print(_change(change))
-    middle = statistics.geometric_mean(c.ratio for c in changes)
-    console.print(f"{len(moved)} of {len(changes)} beyond the noise; all together {middle:.2f}x as fast")
+    show_changes(changes, console)
     return 0
 
 
-def _change(change: Change) -> str:
-    how = "faster" if change.ratio > 1 else "slower"
-    times = f"{change.before * 1e3:.3f} -> {change.after * 1e3:.3f} ms"
-    factor = max(change.ratio, 1 / change.ratio)
-    return f"{how} {factor:5.2f}x  {times:26} noise {change.noise:4.0%}  {change.case.title}, {change.implementation}"
+def _tell(results: Sequence[Result], options: argparse.Namespace, console: Any) -> None:
+    show(results, console, options.markdown)
+    if options.plot:
+        with replacing(options.plot) as unfinished:
+            _plotting().figure(results).savefig(unfinished, dpi=150)
 
 
 def _plotting() -> Any:

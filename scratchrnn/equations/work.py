@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -48,34 +50,41 @@ def work(
     H: int,
     training: bool = False,
     itemsize: int = 4,
+    directions: int = 1,
+    batch_sizes: Sequence[int] | None = None,
 ) -> Work:
     """The work of one call of a layer of `cell`, and in training of the gradients of its parameters too.
 
-    With G gates, for each layer with input width K (I, then H):
+    With G gates, for each layer and direction with input width K (I, then D H of D directions):
 
         forward    W_ih x: 2 T B K G H    W_hh h: 2 T B H G H
         backward   W_hh^T dpre: as W_hh h    dW_ih, dW_hh: as W_ih x, W_hh h    W_ih^T dpre: as W_ih x, but for layer 0
 
-    The input of layer 0 gets no gradient. One direction, no projection. Elementwise are the additions of the biases and
-    of the halves, and the operations of `update`, in training of its adjoint and of the sums of gradients: as many as
-    the cell's functions do, counted by running them.
+    Of a packed batch `batch_sizes` are the rows of each step, and the sum of them stands in the place of T B. The input
+    of layer 0 gets no gradient. No projection. Elementwise are the additions of the biases and of the halves, and the
+    operations of `update`, in training of its adjoint and of the sums of gradients: as many as the cell's functions do,
+    counted by running them.
     """
-    GH = len(cell.gates) * H
+    GH, D = len(cell.gates) * H, directions
+    steps = Counter([B] * T if batch_sizes is None else batch_sizes)
+    N = sum(rows * times for rows, times in steps.items())
     products: list[Product] = []
     parameters = 0
     for k in range(layers):
-        K = I if k == 0 else H
-        products += [Product(1, T * B, K, GH), Product(T, B, H, GH)]
+        K = I if k == 0 else D * H
+        own = [Product(1, N, K, GH), *(Product(times, rows, H, GH) for rows, times in steps.items())]
         if training:
-            products += [Product(T, B, GH, H), Product(1, GH, T * B, K), Product(1, GH, T * B, H)]
-            products += [Product(1, T * B, GH, K)] if k else []
-        parameters += GH * (K + H + 2)
+            own += [Product(times, rows, GH, H) for rows, times in steps.items()]
+            own += [Product(1, GH, N, K), Product(1, GH, N, H)]
+            own += [Product(1, N, GH, K)] if k else []
+        products += D * own
+        parameters += D * GH * (K + H + 2)
     forward, backward = _of_a_unit(cell)
-    elementwise = layers * T * B * H * (forward + (backward if training else 0))
-    states = 2 * layers * len(cell.states) * B * H
-    moved = parameters + T * B * (I + H) + states
+    elementwise = layers * D * N * H * (forward + (backward if training else 0))
+    states = 2 * layers * D * len(cell.states) * B * H
+    moved = parameters + N * (I + D * H) + states
     if training:  # the gradient of the output comes in, those of the parameters go out
-        moved += parameters + T * B * H
+        moved += parameters + N * D * H
     return Work(tuple(products), elementwise, moved * itemsize)
 
 

@@ -7,6 +7,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from torch import nn
 
 import scratchrnn as sr
 from scratchrnn import cli
-from scratchrnn.bench.cases import Case
-from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS, subject
+from scratchrnn.bench.cases import Case, suites
+from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
 from scratchrnn.bench.results import Result, from_dict
+from scratchrnn.bench.subject import subject
 from scratchrnn.cli import bench as bench_command
 from scratchrnn.cli.main import _parser
+from scratchrnn.cli.speeds import show, summary
 
 CASES = [
     Case("small", cell, training, 1, 3, 2, 4, 5) for cell, training in [("LSTM", False), ("LSTM", True), ("GRU", True)]
@@ -164,6 +167,23 @@ def test_a_class_without_num_layers_is_timed_where_there_is_one_layer(own_module
     assert "skipped" not in shown
 
 
+def test_a_subject_is_timed_in_the_forms_that_it_has(own_modules: None, bench: Bench) -> None:
+    Path("forms.csv").write_text(
+        "group,cell,works,layers,T,B,I,H,directions,layout\n"
+        "x,LSTM,training,1,3,2,4,5,2,\nx,LSTM,training,1,3,2,4,5,,packed\nx,LSTM,training,1,3,2,4,5,,\n"
+    )
+    for name in ("own_cells:Right", "own_cells:mgu"):
+        status, shown = bench("--suite", "forms.csv", "--subject", name)
+        assert status == 0
+        assert sum(line.startswith("  subject ") for line in shown.splitlines()) == 3
+    status, shown = bench("--suite", "forms.csv", "--subject", "own_cells:Two")
+    assert status == 1
+    (told,) = [line for line in shown.splitlines() if "Two" in line]
+    assert told.startswith("subject own_cells:Two, made as Two(4, 5, bidirectional=True): fails: TypeError: ")
+    assert told.endswith("; left out of the cases of 1 layer, both directions")
+    assert sum(line.startswith("  subject ") for line in shown.splitlines()) == 2
+
+
 def test_a_class_that_wants_num_layers_by_name_gets_it(own_modules: None, bench: Bench) -> None:
     Path("two.csv").write_text(
         "group,cell,works,layers,T,B,I,H\nx,LSTM,training,1,3,2,4,5\nx,LSTM,training,2,3,2,4,5\n"
@@ -203,9 +223,7 @@ def test_a_built_in_cell_as_subject_is_compared_with_torch_nn(own_modules: None,
     status, shown = bench("--suite", "one.csv", "--subject", "scratchrnn.cells:gru")  # against an LSTM: another cell
     assert status == 0
     (line,) = [line for line in shown.splitlines() if line.startswith("  subject")]
-    assert (
-        len(line.replace(" noisy", "").split()) == 5
-    )  # name, ms, spread, ratio, peak: how much work it does is not known
+    assert len(line.replace(" noisy", "").split()) == 6  # no GFLOP/s and shares: how much work it does is not known
 
 
 def test_a_cell_of_ones_own_is_compared_with_autograd(own_modules: None, bench: Bench) -> None:
@@ -216,13 +234,33 @@ def test_a_cell_of_ones_own_is_compared_with_autograd(own_modules: None, bench: 
     assert found[1]["times"]
 
 
+def test_a_cell_of_ones_own_is_walked_and_compiled_where_that_is_asked_for(
+    own_modules: None, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(module: nn.Module) -> nn.Module:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    ways = ["--implementations", "subject, walked; subject, compiled"]
+    status, shown = bench("--suite", "one.csv", "--subject", "own_cells:mgu", "--against", "GRU", *ways)
+    assert status == 0
+    assert [line.split("  ")[1] for line in shown.splitlines() if line.startswith("  subject")] == [
+        "subject",
+        "subject, walked",
+        "subject, compiled",
+    ]
+    assert "skipped: subject, compiled: fails: RuntimeError: no C++ compiler (GRU training, T=3" in shown
+    status, shown = bench("--suite", "one.csv", "--subject", "own_cells:Right", *ways)
+    assert status == 2
+    assert "Python loop, compiled; got subject, walked; subject, compiled" in shown
+
+
 def test_what_differs_in_many_cases_is_told_once(small: None, capsys: pytest.CaptureFixture[str]) -> None:
     different = [
         Result(c, "subject", skipped=f"differs from torch.nn: DIFFERS output err {k}") for k, c in enumerate(CASES)
     ]
     late = [Result(c, "subject", skipped="not ready to run within 1 s") for c in CASES[:1]]
-    options = _parser().parse_args(["bench"])
-    bench_command._show([*different, *late], options, Console(soft_wrap=True))
+    show([*different, *late], Console(soft_wrap=True))
     skipped = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
     assert skipped == [
         "skipped: subject: differs from torch.nn: DIFFERS output err 0 (LSTM inference, T=3 B=2 I=4 H=5 and 2 more)",
@@ -248,20 +286,61 @@ def test_the_table_shows_what_the_record_holds(small: None, bench: Bench, tmp_pa
     assert record["machine"]["torch"] == torch.__version__
     assert record["machine"]["engine"] == ("native" if sr.native.is_available() else "torch")
     assert f"scratchrnn's {record['machine']['engine']} engine" in shown
-    for row in map(from_dict, record["results"]):
-        assert row.case.title in shown
-        line = next(line for line in shown.splitlines() if f"{row.time * 1e3:.3f}" in line)
+    rows = [from_dict(row) for row in record["results"]]
+    best = max(row.best_gemm for row in rows)
+    assert f"best GEMM: {best / 1e9:.0f} GFLOP/s" in shown
+    lines = shown.splitlines()
+    for row in rows:
+        under = lines[lines.index(row.case.title) :]
+        line = next(line for line in under if line.startswith(f"  {row.implementation} "))
+        assert f"{row.time * 1e3:.3f}" in line
         assert f"{row.ratio:.2f}x" in line
+        assert f"{row.ratio_spread:.0%}" in line
         assert f"{row.gemm_share:.2f}" in line
+        assert f"{row.flops_per_second / best:.2f}" in line
     assert bench("--show", path)[1].splitlines()[-8:] == shown.splitlines()[-8:]
     assert "left out" not in bench("--full")[1]
+
+
+def test_the_longer_way_of_the_means_goes_down() -> None:
+    found = [Result(replace(CASES[0], group=group), OURS, [1.0], [2.0], [1.0]) for group in ("a", "b", "c")]
+    heading = "geometric mean of the ratios"
+    assert summary(found) == [
+        [heading, "LSTM: scratchrnn"],
+        ["infer a", "2.00"],
+        ["infer b", "2.00"],
+        ["infer c", "2.00"],
+    ]
+    assert summary(found[:1]) == [[heading, "infer a"], ["LSTM: scratchrnn", "2.00"]]
+
+
+def test_the_best_product_is_told_for_each_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    single = replace(CASES[0], threads=1, dtype="float64")
+    found = [Result(of, OURS, [1.0], [1.0], [1.0], best_gemm=best) for of, best in ((CASES[0], 2e9), (single, 1e9))]
+    show(found, Console(soft_wrap=True))
+    assert "best GEMM: 2 GFLOP/s; 1 GFLOP/s, float64, 1 thread" in capsys.readouterr().out
+
+
+def test_that_the_order_does_not_matter_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(soft_wrap=True)
+    found = [
+        Result(CASES[0], name, [1.0], [1.0], [1.0], other_order=other)
+        for name, other in ((THEIRS, 1.0), (OURS, 0.98), ("cell loop", 1.48), ("Python loop", None))
+    ]
+    show(found, console)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-1] == "in the other order the ratios are 1.23 times these, spread 20%"
+    show(found[-1:], console)
+    assert "other order" not in capsys.readouterr().out
 
 
 def test_markdown_is_a_table(small: None, bench: Bench) -> None:
     _, shown = bench("--markdown")
     lines = [line for line in shown.splitlines() if line.startswith("|")]
-    assert lines[0] == "| case | implementation | ms | spread | ratio | GFLOP/s | of GEMMs | peak MiB |"
-    assert lines[1] == "|---|---:|---:|---:|---:|---:|---:|---:|"
+    assert (
+        lines[0] == "| case | implementation | ms | spread | ratio | spread | GFLOP/s | of GEMMs | of best | peak MiB |"
+    )
+    assert lines[1] == "|---|" + "---:|" * 9
     assert len({line.count("|") for line in lines[: 2 + 9]}) == 1
     assert lines[11].startswith("| geometric mean of the ratios | infer small | train small |")
 
@@ -354,9 +433,21 @@ def test_implementations_are_chosen(small: None, bench: Bench, tmp_path: Path) -
     assert record["threads"] == 1
 
 
+def test_the_help_lists_suites_and_implementations(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(suites())}, or a table" in shown
+    for name in (*IMPLEMENTATIONS, "subject, walked", "subject, compiled"):
+        assert name == THEIRS or name in shown
+
+
 def test_all_implementations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     options = _parser().parse_args(["bench", "--implementations", "all"])
     assert set(bench_command._implementations(options)) == set(IMPLEMENTATIONS) - {THEIRS}
+    options.subject = "scratchrnn.cells:gru"
+    own = {"subject", "subject, walked", "subject, compiled"}
+    assert set(bench_command._implementations(options)) == set(IMPLEMENTATIONS) - {THEIRS} | own
 
 
 # -------------------------------------------------------------------------------------------------------- files

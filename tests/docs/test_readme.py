@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scratchrnn.cli.bench import _markdown, _read, _summary
+from scratchrnn.cli.bench import _read
+from scratchrnn.cli.speeds import markdown_table, summary
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ def test_every_room_is_on_the_map() -> None:
 def test_the_table_of_speed_is_the_recorded_one() -> None:
     record = ROOT / "benchmarks" / "results" / "regimes.json"
     shown = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    assert "\n".join(_markdown(_summary(_read(str(record))))) in shown
+    assert "\n".join(markdown_table(summary(_read(str(record))))) in shown
 
 
 def test_the_ranges_of_speed_are_those_of_the_table() -> None:

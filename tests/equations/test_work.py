@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from running import each_twin, states
 from table import Row, mgu_walked
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.flop_counter import FlopCounterMode
 
 import scratchrnn as sr
@@ -19,15 +21,22 @@ L, T, B, I, H = 2, 7, 3, 5, 4  # noqa: E741 - input_size
 
 @each_twin
 @pytest.mark.parametrize("training", [False, True])
-def test_products_are_those_that_torch_counts(row: Row, training: bool) -> None:
+@pytest.mark.parametrize(("directions", "lengths"), [(1, None), (2, None), (2, [7, 4, 4])])
+def test_products_are_those_that_torch_counts(
+    row: Row, training: bool, directions: int, lengths: list[int] | None
+) -> None:
     # Autograd walks the loop, and torch's counter sees every product.
-    layer = sr.RecurrentLayer(replace(row.cell, walk=True), I, H, L)
+    layer = sr.RecurrentLayer(replace(row.cell, walk=True), I, H, L, bidirectional=directions == 2)
     hx = states(row, layer, B, dtype=torch.float32)
+    x: Any = torch.randn(T, B, I)
+    if lengths is not None:
+        x = pack_padded_sequence(x, torch.tensor(lengths))
     with FlopCounterMode(display=False) as counter:
-        output, _ = layer(torch.randn(T, B, I), hx)
+        output, _ = layer(x, hx)
         if training:
-            output.sum().backward()
-    products = work(row.cell, L, T, B, I, H, training).products
+            (output if lengths is None else output.data).sum().backward()
+    sizes = None if lengths is None else x.batch_sizes.tolist()
+    products = work(row.cell, L, T, B, I, H, training, directions=directions, batch_sizes=sizes).products
     assert sum(p.flops for p in products) == counter.get_total_flops()
 
 
@@ -58,3 +67,8 @@ def test_bytes_are_parameters_input_output_and_states_once() -> None:
     assert work(cells.lstm, L, T, B, I, H).bytes == 4 * (parameters + T * B * (I + H) + 2 * L * 2 * B * H)
     assert work(cells.lstm, L, T, B, I, H, True).bytes == 4 * (2 * parameters + T * B * (I + H + H) + 2 * L * 2 * B * H)
     assert work(cells.lstm, L, T, B, I, H, itemsize=8).bytes == 2 * work(cells.lstm, L, T, B, I, H).bytes
+    both, packed = {"directions": 2}, {"batch_sizes": [3, 2, 2]}
+    parameters = 2 * (4 * H * (I + H + 2) + 4 * H * (2 * H + H + 2))
+    assert work(cells.lstm, L, T, B, I, H, **both).bytes == 4 * (parameters + T * B * (I + 2 * H) + 8 * L * B * H)
+    rows = work(cells.lstm, L, 3, B, I, H, **packed).bytes - work(cells.lstm, L, 2, B, I, H).bytes
+    assert rows == 4 * (7 - 2 * B) * (I + H)
