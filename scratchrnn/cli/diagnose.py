@@ -259,15 +259,13 @@ def judge(path: str, kind: str) -> None:
 
 def _judged(path: str, kind: str | None) -> dict[str, Any]:
     try:
-        subject, load_weights = imported("SUBJECT", path), None
+        subject = imported("SUBJECT", path)
     except ValueError as error:
         return _unjudged(f"{error}{_within(error.__cause__)}")
     except BaseException as error:  # its file calls sys.exit
         return _unjudged(f"SUBJECT {path!r} cannot be imported: {_raised(error)}")
-    with suppress(ValueError):
-        load_weights = imported("SUBJECT", f"{path.rpartition(':')[0]}:load_weights")
     try:
-        return _said(diagnose(subject, kind, load_weights=load_weights))
+        return _said(diagnose(subject, kind))
     except UnknownKindError:
         return _unjudged(f"--as should be given, one of {', '.join(KINDS)}: SUBJECT {path!r} does not tell")
     except Exception:

@@ -25,7 +25,8 @@ def add_parser(commands: Any) -> None:
         "verify",
         help=what,
         description=f"{what[0].upper()}{what[1:]}. Outputs, last states and every gradient are held "
-        "against torch.nn in float64: ours may be off by twice what torch.nn itself is, plus 4 eps.",
+        "against torch.nn in float64: ours may be off by twice what torch.nn itself is, plus 4 eps. "
+        "What is wrong with a layer of your own, `scratchrnn diagnose` says.",
         epilog="Exit status: 0 all agree, 1 something differs, 2 bad usage, 3 an error in the program.",
     )
     command.add_argument("--text", metavar="FILE", help="a UTF-8 text to run on; default: the texts of Python's help()")

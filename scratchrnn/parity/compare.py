@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
@@ -121,7 +121,8 @@ class Report:
         return max(self.differences, key=lambda d: d.share)
 
     def __str__(self) -> str:
-        return "\n".join([*map(str, self.differences), self.verdict])
+        more = ["scratchrnn.diagnose(your_class) says what is wrong with a layer of your own"] if self.failed else []
+        return "\n".join([*map(str, self.differences), self.verdict, *more])
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: `agrees`, `verdict`, and for each tensor the fields of `Difference`, as `for_json` gives them."""
@@ -145,7 +146,13 @@ def for_json(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare(
-    ours: nn.Module, theirs: nn.Module, input: Tensor | PackedSequence, state: Any = None, *, parameters: bool = True
+    ours: nn.Module,
+    theirs: nn.Module,
+    input: Tensor | PackedSequence,
+    state: Any = None,
+    *,
+    parameters: bool = True,
+    names: Mapping[str, str | Sequence[str]] | None = None,
 ) -> Report:
     """Compare `ours` with `theirs`, torch.nn's, from the same weights, on `input`.
 
@@ -159,10 +166,15 @@ def compare(
         state: the states before the first step, as both take them, or None.
         parameters: compare the gradients of the parameters too, matched by name. False for a module of your own whose
             parameters are laid out in another way.
+        names: which of ours a parameter of `theirs` is called in `ours`, where that differs: `{"weight_ih_l0": "W"}`;
+            several are stacked, as a matrix for each gate, `{"weight_ih_l0": ("W_i", "W_f", "W_g", "W_o")}`.
+
+    `scratchrnn.diagnose` finds such names, and says what is wrong where the two differ.
 
     Raises:
-        ValueError: the two have parameters of different names, shapes or values; or dropout is active, so that no two
-            runs can agree; or they do not return the same number of tensors, or none; or they are complex.
+        ValueError: the two have parameters of different names, shapes or values; or `names` has one that is not there;
+            or dropout is active, so that no two runs can agree; or they do not return the same number of tensors, or
+            none; or they are complex.
         TypeError: one of the two is no module.
     """
     for name, module in (("ours", ours), ("theirs", theirs)):
@@ -171,13 +183,17 @@ def compare(
         if any(p.is_complex() for p in module.parameters()):
             raise ValueError(f"{name} is complex: compare takes real modules")
         _refuse_dropout(module)
+    if names and not parameters:
+        raise ValueError(f"names goes with parameters=True, which compares them, got names={dict(names)}")
+    mine = _named(ours, theirs, names or {})
     if parameters:
-        _check_parameters(ours, theirs)
+        _check_parameters(mine, dict(theirs.named_parameters()))
     reference = copy.deepcopy(theirs).double()
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        exact = _evaluate(reference, _cast(input, torch.float64), _cast(state, torch.float64), parameters)
-        their_run = _evaluate(theirs, input, state, parameters)
-        our_run = _evaluate(ours, input, state, parameters)
+        of_theirs = [{n: [p] for n, p in m.named_parameters()} if parameters else {} for m in (reference, theirs)]
+        exact = _evaluate(reference, _cast(input, torch.float64), _cast(state, torch.float64), of_theirs[0])
+        their_run = _evaluate(theirs, input, state, of_theirs[1])
+        our_run = _evaluate(ours, input, state, mine if parameters else {})
     if not exact.outputs:
         raise ValueError("theirs should return tensors, alone or in tuples, dicts or dataclasses, got none")
     if our_run.outputs.keys() != exact.outputs.keys():
@@ -207,7 +223,11 @@ class _Run:
         return self.outputs[name] if name in self.outputs else self.gradients[name]
 
 
-def _evaluate(module: nn.Module, input: Any, state: Any, parameters: bool) -> _Run:
+Parameters = dict[str, list[nn.Parameter]]
+"""By torch.nn's names, each as what stands for it, to be stacked: one parameter, or one for each gate."""
+
+
+def _evaluate(module: nn.Module, input: Any, state: Any, parameters: Parameters) -> _Run:
     """Outputs, and the gradients from random upstream gradients, the same ones in each call."""
     leaves: dict[str, Tensor] = {}
     cell = getattr(module, "cell", None)
@@ -227,16 +247,15 @@ def _evaluate(module: nn.Module, input: Any, state: Any, parameters: bool) -> _R
     entered = leaf("input", input), leaf(f"{names[0]}_0", state)
     returned = module(*entered) if state is not None else module(entered[0])
     outputs = _named_outputs(module, returned, names)
-    wanted = leaves | (dict(module.named_parameters()) if parameters else {})
-    wanted = {name: x for name, x in wanted.items() if x.requires_grad}
+    wanted: dict[str, list[Tensor]] = {name: [x] for name, x in leaves.items()}
+    wanted |= {name: [*parts] for name, parts in parameters.items() if all(p.requires_grad for p in parts)}
     if not wanted:
         return _Run({name: y.detach() for name, y in outputs.items()}, {})
     torch.manual_seed(0)
     upstream = [torch.randn(y.shape, dtype=torch.float64, device=y.device).to(y.dtype) for y in outputs.values()]
-    found = torch.autograd.grad(
-        list(outputs.values()), list(wanted.values()), upstream, allow_unused=True, materialize_grads=True
-    )
-    gradients = {f"d{name}": g for name, g in zip(wanted, found, strict=True)}
+    flat = [x for parts in wanted.values() for x in parts]
+    found = iter(torch.autograd.grad([*outputs.values()], flat, upstream, allow_unused=True, materialize_grads=True))
+    gradients = {f"d{name}": _stacked([next(found) for _ in parts]) for name, parts in wanted.items()}
     return _Run({name: y.detach() for name, y in outputs.items()}, gradients)
 
 
@@ -337,26 +356,46 @@ def _refuse_dropout(module: nn.Module) -> None:
             )
 
 
-def _check_parameters(ours: nn.Module, theirs: nn.Module) -> None:
-    mine, other = dict(ours.named_parameters()), dict(theirs.named_parameters())
-    hint = "; parameters=False compares outputs, states and their gradients only"
-    if mine.keys() != other.keys():
+def _named(ours: nn.Module, theirs: nn.Module, names: Mapping[str, str | Sequence[str]]) -> Parameters:
+    """The parameters of `ours` by the names of `theirs`."""
+    own = dict(ours.named_parameters())
+    given = {name: (there,) if isinstance(there, str) else tuple(there) for name, there in names.items()}
+    if unknown := sorted(given.keys() - dict(theirs.named_parameters()).keys()):
+        raise ValueError(f"names should be of parameters of theirs, got {', '.join(unknown)}")
+    if unknown := sorted({name for there in given.values() for name in there} - own.keys()):
         raise ValueError(
-            f"ours and theirs should have parameters of the same names; only in ours: {sorted(mine.keys() - other)}, "
-            f"only in theirs: {sorted(other.keys() - mine)}{hint}"
+            f"names should lead to parameters of ours, which are {', '.join(own)}, got {', '.join(unknown)}"
         )
-    _all_equal(mine, other, lambda p: list(p.shape), "shape", hint)
-    _all_equal(mine, other, lambda p: p.dtype, "dtype", "")
+    taken = {name for there in given.values() for name in there}
+    return {name: [own[n] for n in there] for name, there in given.items()} | {
+        name: [p] for name, p in own.items() if name not in taken
+    }
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([*parts])
+
+
+def _check_parameters(ours: Parameters, theirs: dict[str, nn.Parameter]) -> None:
+    hint = "; names says which is which, and parameters=False compares outputs, states and their gradients only"
+    if ours.keys() != theirs.keys():
+        raise ValueError(
+            f"ours and theirs should have parameters of the same names; only in ours: {sorted(ours.keys() - theirs)}, "
+            f"only in theirs: {sorted(theirs.keys() - ours)}{hint}"
+        )
+    mine = {name: _stacked(parts).detach() for name, parts in ours.items()}
+    _all_equal(mine, theirs, lambda p: list(p.shape), "shape", hint)
+    _all_equal(mine, theirs, lambda p: p.dtype, "dtype", "")
     for name, p in mine.items():
-        if not torch.equal(p.nan_to_num(), other[name].nan_to_num()):
+        if not torch.equal(p.nan_to_num(), theirs[name].nan_to_num()):
             raise ValueError(
                 f"ours and theirs should have the same weights, but {name} differs by up to "
-                f"{(p - other[name]).abs().max().item():.3g}: ours.load_state_dict(theirs.state_dict()) first"
+                f"{(p - theirs[name]).abs().max().item():.3g}: ours.load_state_dict(theirs.state_dict()) first"
             )
 
 
 def _all_equal(
-    mine: dict[str, nn.Parameter], other: dict[str, nn.Parameter], of: Callable[[Tensor], Any], what: str, hint: str
+    mine: dict[str, Tensor], other: dict[str, nn.Parameter], of: Callable[[Tensor], Any], what: str, hint: str
 ) -> None:
     for name, p in mine.items():
         if of(p) != of(other[name]):

@@ -32,10 +32,8 @@ def test_a_command_written_almost_right_is_guessed(word: str, meant: str, capsys
         cli.main([word, "lstm"])
     assert stopped.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert (
-        last
-        == f"scratchrnn: error: COMMAND should be verify, diagnose, bench, explain, explore or doctor, got '{word}'{meant}"
-    )
+    commands = "verify, diagnose, bench, explain, explore or doctor"
+    assert last == f"scratchrnn: error: COMMAND should be {commands}, got '{word}'{meant}"
 
 
 def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

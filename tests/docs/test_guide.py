@@ -12,6 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from scratchrnn.parity.diagnosis.causes import GRADIENTS, OTHERS, OUTPUTS
+from scratchrnn.parity.diagnosis.laws import LAWS
+
 GUIDE = Path(__file__).parents[2] / "scratchrnn" / "guide"
 CHAPTERS = sorted(GUIDE.glob("[0-9]-*.md"))
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
@@ -22,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 def test_the_chapters_are_those_of_the_index() -> None:
     linked = re.findall(r"^\d\. \[.+\]\((.+)\)", (GUIDE / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(linked) == 7
+    assert len(linked) == 8
     assert linked == [path.name for path in CHAPTERS]
 
 
@@ -52,6 +55,14 @@ def test_every_variable_of_the_environment_is_in_the_one_table() -> None:
     assert sorted(listed) == sorted(named)
 
 
+def test_the_causes_and_laws_are_those_of_the_tables() -> None:
+    chapter = (GUIDE / "8-what-is-wrong-with-my-lstm.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `([a-z-]+)` \| (.+) \| (.+) \|$", chapter, re.MULTILINE)
+    causes = [(row.slug, row.says, row.fix) for row in (*OUTPUTS, *GRADIENTS)]
+    causes += [(slug, *said) for slug, said in OTHERS.items()]
+    assert listed == causes + [(law.name, law.sentence, law.meaning) for law in LAWS]
+
+
 def test_every_picture_is_drawn_by_a_chapter() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in CHAPTERS)
     pictures = sorted(path.name for path in (GUIDE / "images").iterdir())
@@ -61,7 +72,8 @@ def test_every_picture_is_drawn_by_a_chapter() -> None:
 
 @each_chapter
 def test_a_chapter_is_read_in_ten_minutes(chapter: Path) -> None:
-    words = chapter.read_text(encoding="utf-8").split()
+    lines = chapter.read_text(encoding="utf-8").splitlines()
+    words = " ".join(line for line in lines if not line.startswith("|")).split()  # a table is looked up
     assert 300 <= len(words) <= 1500
 
 

@@ -139,7 +139,7 @@ def test_a_small_error_is_named_with_place_and_size() -> None:
     assert {d.name for d in report.failed} == {"output", "dinput", *(f"d{n}" for n, _ in theirs.named_parameters())}
     assert "DIFFERS output" in str(report)
     assert f"at {list(output.index)}: ours" in str(report)
-    assert str(report).endswith("6 of 7 differ")
+    assert "\n6 of 7 differ\n" in str(report)
     assert compare(Scaled(sr.from_torch(theirs), 1 + 1e-8), theirs, x)
 
 
@@ -230,7 +230,7 @@ def test_neither_module_nor_input_nor_random_numbers_are_touched() -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs", "message"),
     [
-        (sr.GRU(3, 4), nn.LSTM(3, 4), r"weight_ih_l0 has shape \[12, 3\] in ours and \[16, 3\] in theirs; parameters="),
+        (sr.GRU(3, 4), nn.LSTM(3, 4), r"weight_ih_l0 has shape \[12, 3\] in ours and \[16, 3\] in theirs; names says"),
         (sr.GRU(3, 4, bias=False), nn.GRU(3, 4), r"same names; only in ours: \[\], only in theirs: \['bias_hh_l0', "),
         (sr.GRU(3, 4), nn.GRU(3, 4), r"same weights, but weight_ih_l0 differs by up to .*load_state_dict"),
         (sr.GRU(3, 4).double(), nn.GRU(3, 4), "weight_ih_l0 has dtype torch.float64 in ours and torch.float32"),
@@ -371,3 +371,56 @@ def test_complex_modules_and_other_things_are_refused() -> None:
         compare(sr.GRU(3, 4, dtype=torch.complex64), nn.GRU(3, 4), torch.randn(5, 2, 3))
     with pytest.raises(TypeError, match="theirs should be a module, got: int"):
         compare(sr.GRU(3, 4), 3, torch.randn(5, 2, 3))  # type: ignore[arg-type]
+
+
+class PerGate(nn.Module):
+    """A GRU whose every gate has a matrix of its own for x, and one matrix for h."""
+
+    def __init__(self, theirs: nn.GRU) -> None:
+        super().__init__()
+        self.r, self.z, self.n = (nn.Parameter(w.detach().clone()) for w in theirs.weight_ih_l0.chunk(3))
+        self.U = nn.Parameter(theirs.weight_hh_l0.detach().clone())
+        self.bias_ih_l0, self.bias_hh_l0 = (
+            nn.Parameter(b.detach().clone()) for b in (theirs.bias_ih_l0, theirs.bias_hh_l0)
+        )
+
+    def forward(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        weights = {"weight_ih_l0": torch.cat([self.r, self.z, self.n]), "weight_hh_l0": self.U}
+        weights |= {"bias_ih_l0": self.bias_ih_l0, "bias_hh_l0": self.bias_hh_l0}
+        return torch.func.functional_call(nn.GRU(3, 4), weights, (x, h_0))
+
+
+NAMES = {"weight_ih_l0": ("r", "z", "n"), "weight_hh_l0": "U"}
+
+
+def test_parameters_of_another_layout_are_compared_by_their_names() -> None:
+    theirs, given = nn.GRU(3, 4), (torch.randn(5, 2, 3), torch.randn(1, 2, 4))
+    ours = PerGate(theirs)
+    report = compare(ours, theirs, *given, names=NAMES)
+    assert report
+    assert {"dweight_ih_l0", "dweight_hh_l0"} <= {d.name for d in report.differences}
+    ours.z.register_hook(lambda d: 2 * d)
+    report = compare(ours, theirs, *given, names=NAMES)
+    assert [d.name for d in report.failed] == ["dweight_ih_l0"]
+    assert str(report).endswith("scratchrnn.diagnose(your_class) says what is wrong with a layer of your own")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({}, "names says which is which"),
+        ({**NAMES, "weight_ih_l1": "U"}, "names should be of parameters of theirs, got weight_ih_l1"),
+        ({**NAMES, "weight_hh_l0": "V"}, "names should lead to parameters of ours, which are r, z, n, U, .*, got V"),
+        ({**NAMES, "weight_ih_l0": ("r", "z")}, r"weight_ih_l0 has shape \[8, 3\] in ours|only in ours: \['n'\]"),
+    ],
+)
+def test_names_that_lead_nowhere_are_refused(names: Any, message: str) -> None:
+    theirs = nn.GRU(3, 4)
+    with pytest.raises(ValueError, match=message):
+        compare(PerGate(theirs), theirs, torch.randn(5, 2, 3), torch.randn(1, 2, 4), names=names)
+
+
+def test_names_go_with_parameters() -> None:
+    theirs = nn.GRU(3, 4)
+    with pytest.raises(ValueError, match="names goes with parameters=True"):
+        compare(PerGate(theirs), theirs, torch.randn(5, 2, 3), torch.randn(1, 2, 4), names=NAMES, parameters=False)

@@ -63,6 +63,7 @@ class Case:
 
     def fresh(self) -> Instance:
         """A new instance, with the same numbers as every other of this case."""
+        torch.manual_seed(self.seed)  # what its constructor draws for itself is the same, too
         instance = self.subject.make(self.configuration)
         instance.draw(torch.Generator().manual_seed(self.seed + 1))
         return instance
@@ -108,6 +109,13 @@ class Case:
             return self.error(self.weights(self.readings[reading]), changes) < float("inf")
         except _SENSELESS:
             return False
+
+    def residual(self, weights: Weights, changes: Hypothesis = ()) -> Tensor | None:
+        """Every output and state less the reference's, in one vector; None where the shapes differ."""
+        pairs = _pairs(self.outcome, self.reference(weights, changes))
+        if any(ours.shape != theirs.shape for ours, theirs in pairs):
+            return None
+        return torch.cat([(theirs - ours).flatten() for ours, theirs in pairs])
 
     def does_something(self, weights: Weights, before: Hypothesis, change: Change) -> bool:
         """Whether a change can be made here, and has an effect."""
@@ -194,7 +202,7 @@ class Case:
         return {
             name: (own[name], g)
             for name, g in expected.items()
-            if not _error(own[name], g, floor=1e-3 * largest) <= self.tolerance.gradients
+            if not _error(own[name], g, floor=max(1e-3 * largest, 1e-300)) <= self.tolerance.gradients
         }
 
 

@@ -104,17 +104,18 @@ def tried(base: Configuration, takes: frozenset[str]) -> Iterator[Configuration]
         yield replace(first, bias=not first.bias)
     if "unbatched" in takes:
         yield replace(first, layout="unbatched", batch=1)
-    stacked, both = replace(first, num_layers=3), replace(first, bidirectional=True)
+    sized, H, D = "sizes" in takes, first.hidden_size, 2 if "bidirectional" in takes else first.directions
     richest = first
     if "num_layers" in takes:
-        yield stacked
-        richest = replace(richest, num_layers=3)
+        richest = replace(first, num_layers=3)  # of one width throughout: their weights could be each other's
+        yield replace(richest, input_size=H * first.directions) if sized else richest
     if "bidirectional" in takes:
-        yield both
+        yield replace(first, bidirectional=True)
+        if richest != first:
+            richest = replace(richest, bidirectional=True)
+            yield richest
+            yield replace(richest, input_size=H * D if sized else first.input_size, states=False)
         richest = replace(richest, bidirectional=True)
-    if richest not in (first, stacked, both):
-        yield richest
-        yield replace(richest, input_size=first.hidden_size, states=False) if "sizes" in takes else richest
     if "batch_first" in takes:
         yield replace(first, batch_first=not first.batch_first, length=4, batch=4)
     if "proj_size" in takes:

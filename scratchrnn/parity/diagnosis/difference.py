@@ -111,6 +111,8 @@ def _gates(case: Case, known: Hypothesis) -> list[str]:
         return []
     reading = one.readings[min(known.reading, len(one.readings) - 1)]
     values = _values(one, reading)
+    if not _of_states(one, one.reference(one.weights(reading), known.changes)):
+        return []  # what is wrong is behind the step
     h = one.outcome.states[0] if one.outcome.states else None
     if h is None and one.outcome.output is not None:
         h = one.outcome.output[0]
@@ -124,14 +126,14 @@ def _gates(case: Case, known: Hypothesis) -> list[str]:
                 return []
             c_n = c_n.reshape(values["c"].shape)
             if torch.allclose(c_n, values["c"], rtol=1e-9, atol=1e-12):
-                return ["o"]
+                return ["o"] if _within(h / c_n.tanh(), 0) else []
             follows = torch.allclose(h, values["o"] * c_n.tanh(), rtol=1e-9, atol=1e-12)
             return _possible(c_n, values) if follows else []
         case "GRU":
             n, z, h_prev = values["n"], values["z"], values["h_prev"]
             as_n, as_z = (h - z * h_prev) / (1 - z), (h - n) / (h_prev - n)
             return [g for g, v, low in (("r", as_n, -1), ("z", as_z, 0), ("n", as_n, -1)) if _within(v, low)]
-    return ["n"]
+    return []
 
 
 def _possible(c: Tensor, v: Mapping[str, Tensor]) -> list[str]:

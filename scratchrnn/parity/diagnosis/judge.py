@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import isfunction
 from typing import Any
 
 import torch
@@ -20,10 +22,10 @@ from .causes import GRADIENTS, OTHERS, OUTPUTS, Facts
 from .configuration import Configuration, Place, tried
 from .difference import first_difference, gradient_difference
 from .habits import Habits
-from .laws import LAWS, laws
+from .laws import judged_by
 from .rules import by_rule
-from .search import Found, Hypothesis, explanations, gradient_explanations
-from .verdict import Cause, Diagnosis
+from .search import Hypothesis, explanations, fitted, gradient_explanations
+from .verdict import LAWS, Cause, Diagnosis
 
 KINDS: dict[str, tuple[Twin, bool]] = {twin.word.replace("_", "-"): (twin, False) for twin in TWINS}
 KINDS |= {f"{word}-cell": (twin, True) for word, (twin, _) in list(KINDS.items())}
@@ -45,8 +47,8 @@ def diagnose(subject: Any, kind: str | None = None, *, load_weights: Any = None)
             which gets the weights by torch.nn's names. An instance's parameters are written into and put back.
         kind: "lstm", "gru", "rnn", "rnn-relu", or with "-cell" what takes one step; None: guessed.
         load_weights: `load_weights(module, weights)` puts weights by torch.nn's names into a module that has them in a
-            layout that cannot be guessed; None: the function of that name in the subject's own module, if there is
-            one. Gradients of weights are not judged then.
+            layout that cannot be guessed; None: where the subject cannot be read or differs, the function of that name
+            in its own module is tried, if there is one. Gradients of weights are not judged then.
 
     Returns:
         A `Diagnosis`, true if the two agree. `print` shows it; `causes` and `to_dict()` are for programs.
@@ -56,27 +58,35 @@ def diagnose(subject: Any, kind: str | None = None, *, load_weights: Any = None)
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind should be {', '.join(KINDS)} or None, got {kind!r}")
-    if load_weights is None:
-        load_weights = getattr(sys.modules.get(getattr(subject, "__module__", "")), "load_weights", None)
     with _put_back():
         if kind is not None:
-            return _against(subject, *KINDS[kind], load_weights)
+            return _with_weights(subject, *KINDS[kind], load_weights)
         found = None if isinstance(subject, Cell) else guess(subject)
         if found is None:
             return _by_laws(subject)
         twin, step = found
-        first = _against(subject, twin, step, load_weights)
+        first = _with_weights(subject, twin, step, load_weights)
         if first.error is None or not step:
             return first
-        other = _against(subject, twin, False, load_weights)  # its name ends in Cell, and it may be a layer
+        other = _with_weights(subject, twin, False, load_weights)  # its name ends in Cell, and it may be a layer
         return first if other.error else other
+
+
+def _with_weights(subject: Any, twin: Twin, step: bool, load_weights: Any) -> Diagnosis:
+    """As its parameters are read; and where that does not do, as the `load_weights` beside it sets them."""
+    first = _against(subject, twin, step, load_weights)
+    beside = getattr(sys.modules.get(getattr(subject, "__module__", "")), "load_weights", None)
+    if first or load_weights is not None or beside is None or (isfunction(subject) and first.error is None):
+        return first
+    other = _against(subject, twin, step, beside)
+    return other if other or (first.error and not other.error) else first
 
 
 def _by_laws(subject: Any) -> Diagnosis:
     """Of what torch.nn has not: whether it keeps the laws of any recurrent layer."""
-    twin = "the laws of any recurrent layer"
+    twin = LAWS
     try:
-        broken = laws(subject)
+        judged = judged_by(subject)
     except (TypeError, ValueError) as error:
         if isinstance(subject, Cell):
             return Diagnosis(twin, error=str(error))
@@ -86,8 +96,8 @@ def _by_laws(subject: Any) -> Diagnosis:
         ) from error
     except Exception as error:  # whatever the subject raises
         return Diagnosis(twin, error=f"it raises {type(error).__name__}: {error}")
-    causes = tuple(Cause(each.law, each.detail, each.meaning) for each in broken)
-    held = tuple(law.sentence for law in LAWS if law.name not in {each.law for each in broken})
+    causes = tuple(Cause(each.law, each.detail, each.meaning) for each in judged.values() if each)
+    held = tuple(law.sentence for law, broken in judged.items() if not broken)
     return Diagnosis(twin, ("torch.nn has none of its kind",), held, causes)
 
 
@@ -207,7 +217,9 @@ class _Judge:
         layers = max(each.configuration.num_layers for each in self.cases)
         both = any(each.configuration.bidirectional for each in self.cases)
         richest = replace(case.configuration, num_layers=layers, bidirectional=both)
-        return Facts(richest, tuple(own[: len(own) // runs]), reading.promised)
+        facts = Facts(richest, tuple(own[: len(own) // runs]), promised=reading.promised)
+        constant = fitted(first, Hypothesis(self.known.reading)) if first.configuration.twin.layer is nn.LSTM else None
+        return facts if constant is None else replace(facts, forget_bias=(*facts.forget_bias, constant))
 
     def _explain(self, case: Case) -> bool:
         """Add the causes that this case needs; False if there are none."""
@@ -258,17 +270,25 @@ class _Judge:
     # ------------------------------------------------------------------------------------------------- result
 
     def _diagnosis(self, difference: Mapping[str, Any] | None) -> Diagnosis:
-        convention = self.known.convention(self._facts(self.cases[-1])) if self.cases else ()
-        told = [f for f in self.known.causes if f not in convention]
-        causes = [*self.causes, *map(_cause, told)]
-        read = [sentence for case in self.cases[:1] for sentence in case.readings[self.known.reading].assumed]
-        order = [f"{f.variant.detail}: {f.variant.fix}" for f in convention]
+        readings = [case.readings[self.known.reading] for case in self.cases[:1]]
+        convention = [f for reading in readings for f in self.known.convention(reading.promised)]
+        alternatives = [h for h in self.alternatives if all(h.fits(case) for case in self.cases)]
+        read = [sentence for reading in readings for sentence in reading.assumed]
+        if convention:
+            read = [re.sub(", gates in the order [^;]*", "", sentence) for sentence in read]
+        order = [
+            f"{f.variant.detail}, which its names leave open; {f.variant.fix.partition('or ')[2]}" for f in convention
+        ]
+
+        def told(h: Hypothesis) -> tuple[Cause, ...]:
+            return tuple(Cause(f.slug, f.variant.detail, f.variant.fix) for f in h.causes if f not in convention)
+
         return Diagnosis(
             self.twin,
             assumed=(*self.subject.assumed, *read, *order, *self.noted),
             configurations=tuple(self.configurations),
-            causes=tuple(causes),
-            alternatives=tuple(tuple(_cause(f) for f in h.causes if f not in convention) for h in self.alternatives),
+            causes=(*self.causes, *told(self.known)),
+            alternatives=tuple(map(told, alternatives)),
             first_difference=difference,
         )
 
@@ -277,7 +297,3 @@ def _less_specific(h: Hypothesis, than: Hypothesis) -> bool:
     """Whether each cause of `h` is one of the other's, or one that stands back behind one of those."""
     known = {slug for cause in than.causes for slug in (cause.slug, *cause.row.over)}
     return all(cause.slug in known for cause in h.causes)
-
-
-def _cause(found: Found) -> Cause:
-    return Cause(found.slug, found.variant.detail, found.variant.fix)

@@ -9,7 +9,7 @@ flows through one place:
     lines       (line, ...) -> (line, ...)                   the equations of one step
     split       stacked [B, G * H], G -> G tensors [B, H]    a product's gates
     order       steps, is it the reverse direction -> steps  in which order a direction takes them
-    carried     state, step, T -> state                      from one step to the next
+    carried     state, step, T -> state                      as a step gets it; T behind the last one
     read        weights of a direction, step, T -> weights   as one step reads them
     moves       alive [T, B], is it the reverse -> alive     whose state a step changes
     shows       alive [T, B], is it the reverse -> alive     whose output is not zero
@@ -19,6 +19,7 @@ flows through one place:
     dropped     zeros, or x in eval; x, Configuration -> x   between two layers: in training everything is dropped
     output      output, Record -> output                     [T, B, D * R]
     last        (h_n,) or (h_n, c_n), Record -> the same
+    when        Configuration -> bool                        whether the change is made at all
 
 A vector of the subject's own that torch.nn has not comes in with the weights, as `Place(name, "own")`, and lines call
 those of one layer and direction `own_0`, `own_1`, ... The weights may have a further leading dimension, for many
@@ -115,6 +116,7 @@ class Reference:
     ) -> Outcome:
         """What a call returns, as the subject's does: see `Outcome`."""
         c = configuration
+        self.changes = tuple(change for change in self.changes if change.get("when", _always)(c))
         weights = self.at("weights", weights, c)
         x = self.at("input", x[None] if c.step else x, c)
         if states is None:
@@ -169,9 +171,9 @@ class Reference:
         order = list(self.at("order", steps, reverse))
         state, before, after = initial, [], []
         named = _named(weights, self.cell.gates) | own
-        for t in order:
-            state = self.at("carried", state, order.index(t), T)
-            read = self.at("read", weights, order.index(t), T)
+        for step, t in enumerate(order):
+            state = self.at("carried", state, step, T)
+            read = self.at("read", weights, step, T)
             new = self._step(read, named if read is weights else _named(read, self.cell.gates) | own, x[t], state)
             if not alive.all():
                 row = moves[t][:, None]
@@ -179,6 +181,7 @@ class Reference:
             before.append(state[0])
             state = new
             after.append(state)
+        state = self.at("carried", state, T, T)
         states = tuple(torch.stack([after[order.index(t)][k] for t in range(T)]) for k in range(len(initial)))
         h, h_prev = states[0], torch.stack([before[order.index(t)].expand_as(states[0][0]) for t in range(T)])
         if not alive.all():
@@ -220,6 +223,10 @@ def _written(each: Line) -> str:
 @lru_cache(2**14)
 def _compiled(lines: tuple[Line, ...]) -> CodeType:
     return compile("\n".join(map(_written, lines)), "<equations>", "exec")
+
+
+def _always(_: Configuration) -> bool:
+    return True
 
 
 def graft(value: Tensor, of: Tensor, derivative: Tensor) -> Tensor:

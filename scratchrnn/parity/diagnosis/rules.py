@@ -47,7 +47,8 @@ def _one_gate(case: Case, known: Hypothesis) -> Cause | None:
     if not all(name in own for name in names.values()):
         return None
     wrong = [g for g, name in names.items() if not torch.allclose(own[name], expected[name], rtol=1e-8, atol=1e-10)]
-    if len(wrong) != 1 or not _follows(one, own, wrong[0]):
+    of_input = own["input"], expected["input"]
+    if len(wrong) != 1 or not _follows(one, own, wrong[0]) or torch.allclose(*of_input, rtol=1e-8, atol=1e-10):
         return None
     (gate,) = wrong
     ours, theirs = own[names[gate]], expected[names[gate]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 from typing import NamedTuple
 
 import torch
@@ -11,8 +11,12 @@ from torch import Tensor
 
 from .case import Case
 from .causes import Facts, Row, Variant, variants
+from .causes.equations import with_forget_bias
 from .configuration import Place, Weights
 from .reference import Change
+
+_MOST = 8000
+"""Pairs that are tried one by one: of one layer and direction all, and some seconds of a stack's."""
 
 
 class Found(NamedTuple):
@@ -41,9 +45,9 @@ class Hypothesis(NamedTuple):
     def changes(self) -> tuple[Change, ...]:
         return tuple(cause.variant.change for cause in self.causes)
 
-    def convention(self, facts: Facts) -> tuple[Found, ...]:
+    def convention(self, promised: bool) -> tuple[Found, ...]:
         """An order of gates where nothing promised another: how the parameters are read, and no cause."""
-        return () if facts.promised else tuple(c for c in self.causes if c.is_order)
+        return () if promised else tuple(c for c in self.causes if c.is_order)
 
     def fits(self, case: Case) -> bool:
         return case.fits(_weights(case, self.reading), self.changes)
@@ -61,7 +65,7 @@ def explanations(cases: Sequence[Case], before: Hypothesis, rows: Sequence[Row],
     levels = (
         _none(newest, before),
         _singles(newest, (), free),
-        _singles(newest, before.convention(facts), found),
+        _singles(newest, before.convention(facts.promised), found),
         _beside(newest, free, [f for f in found if not f.is_order]),
         _exchanged(newest, before, found),
         _singles(newest, before.causes, found),
@@ -121,7 +125,7 @@ def _pairs(newest: Case, others: Sequence[Case], before: Hypothesis, found: Sequ
             for f in mine:
                 for n in newest.fitting(many, (*before.changes, f.variant.change)):
                     yield Hypothesis(k, (*before.causes, of_weights[n], f))  # applied in this order
-        for pair in combinations(of_all_else, 2):
+        for pair in islice(combinations(of_all_else, 2), _MOST):
             if (h := Hypothesis(k, (*before.causes, *pair))).fits(newest):
                 yield h
 
@@ -139,6 +143,26 @@ def _stacked(case: Case, weights: Weights, causes: Sequence[Found]) -> Weights:
 
 def _weights(case: Case, reading: int) -> Weights:
     return case.weights(case.readings[min(reading, len(case.readings) - 1)])
+
+
+def fitted(case: Case, known: Hypothesis) -> float | None:
+    """The constant which, added to the forget gate, makes all agree, if there is one: by Newton's method."""
+    weights, h = _weights(case, known.reading), 1e-6
+
+    def residual(k: float) -> Tensor | None:
+        return case.residual(weights, (*known.changes, with_forget_bias(k)))
+
+    k = 1.0
+    for _ in range(12):
+        here, there = residual(k), residual(k + h)
+        if here is None or there is None:
+            return None
+        slope = (there - here) / h
+        k -= float((slope * here).sum() / (slope * slope).sum().clamp_min(1e-300))
+        if not abs(k) < 50:
+            return None
+    k = round(k, 9)
+    return k if case.fits(weights, (*known.changes, with_forget_bias(k))) else None
 
 
 # ------------------------------------------------------------------------------------------------- gradients

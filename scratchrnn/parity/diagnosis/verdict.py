@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+LAWS = "the laws of any recurrent layer"
+"""The twin of what torch.nn has not."""
+
 
 class Cause(NamedTuple):
     """One thing that is wrong."""
 
     slug: str
-    """Its name in the guide: `gate-order`."""
+    """Its name in the guide, as `gate-order`."""
     detail: str
     """What is wrong, in terms of the subject."""
     fix: str
@@ -24,7 +27,7 @@ class Diagnosis:
     """Whether a subject computes what torch.nn computes, and if not, why. It is true when it does."""
 
     twin: str
-    """What it was held against: `nn.LSTM`."""
+    """What it was held against, as `nn.LSTM`."""
     assumed: tuple[str, ...] = ()
     """How the subject was made, called and read, where that was not plain."""
     configurations: tuple[str, ...] = ()
@@ -49,8 +52,10 @@ class Diagnosis:
         """The verdict in the first line; below it each cause with its fix, or where the two part."""
         if self.error is not None:
             return f"cannot be judged against {self.twin}: {self.error}"
+        if self.twin == LAWS:
+            return "\n".join(self._by_laws())
         if self.agrees:
-            lines = [f"agrees with {self.twin}: outputs, states and gradients, {_tried(self.configurations)}"]
+            lines = [f"agrees with {self.twin} in {_tried(self.configurations)}"]
         elif self.first_difference:
             lines = [f"differs from {self.twin}, and no known cause explains it", *_parting(self.first_difference)]
             lines += [f"  what is known: {cause.slug}: yours {cause.detail}" for cause in self.causes]
@@ -64,7 +69,16 @@ class Diagnosis:
             slugs = "; ".join(f"{cause.slug}: yours {cause.detail}" for cause in other)
             lines.append(f"  or, which no input tells from it: {slugs}")
         lines += [f"  assumed: {sentence}" for sentence in self.assumed]
+        if self.causes:
+            lines.append('  More in the guide: "What is wrong with my LSTM?"')
         return "\n".join(lines)
+
+    def _by_laws(self) -> list[str]:
+        broken = ", ".join(cause.slug for cause in self.causes)
+        lines = [f"breaks {self.twin}: {broken}" if broken else f"keeps {self.twin}"]
+        for cause in self.causes:
+            lines += [f"  {cause.slug}: {cause.detail}", f"  {'look for:':>{len(cause.slug) + 1}} {cause.fix}"]
+        return lines + [f"  holds: {sentence}" for sentence in self.configurations]
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: the fields, and `agrees`."""
@@ -83,7 +97,7 @@ class Diagnosis:
 def _tried(configurations: tuple[str, ...]) -> str:
     """`12 configurations, to 3e-16`: how many, and the largest error of them that say one."""
     errors = [float(said[1]) for c in configurations if (said := re.search(r": (\d+e[-+]\d+)$", c))]
-    to = f", to {max(errors):.0e}" if errors else ""
+    to = f", to {max(errors):.0e}".replace("0e+00", "0") if errors else ""
     return f"{len(configurations)} configuration{'' if len(configurations) == 1 else 's'}{to}"
 
 
@@ -93,7 +107,8 @@ def _parting(difference: Mapping[str, Any]) -> list[str]:
         f"{name} {difference[name]}" for name in ("layer", "direction", "step", "row", "unit") if name in difference
     ]
     at = f" at {', '.join(words)}" if words else f" at {difference['index']}" if "index" in difference else ""
-    lines = [f"  first in {difference['tensor']}{at}, of {difference['configuration']}:"]
+    most = "most" if "index" in difference else "first"
+    lines = [f"  with {difference['configuration']} {most} in {difference['tensor']}{at}:"]
     lines.append(f"  yours {_number(difference['yours'])}, torch.nn {_number(difference['theirs'])}")
     if difference.get("gate"):
         gates = " or ".join(difference["gate"])

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import scratchrnn as sr
-from scratchrnn.parity.diagnosis import laws as room
 from scratchrnn.parity.diagnosis.laws import LAWS, Layer, laws, layers_of
+from scratchrnn.parity.diagnosis.laws.layer import B
 
 
 class Own(nn.Module):
@@ -449,7 +449,7 @@ def test_what_the_layer_raises_is_not_swallowed() -> None:
 
 def test_outputs_of_another_shape_are_told() -> None:
     def run(x: Tensor, state: Any) -> Any:
-        return (x if x.shape[1] == room.B else x[:, :, :1]), ()
+        return (x if x.shape[1] == B else x[:, :, :1]), ()
 
     with pytest.raises(ValueError, match=re.escape("output should be [6, 1, 1], as in another run, got [6, 1, 3]")):
         laws(Layer(run, 3))

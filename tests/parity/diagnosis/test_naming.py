@@ -292,12 +292,12 @@ def test_readings_stay_the_same_in_other_sizes():
     def shapes(entered):
         return parameters(per_gate(("W_x{}", (entered, H), "zrh"), ("W_h{}", (H, H), "zrh"), ("b_{}", (H,), "zrh")))
 
-    like = naming.interpretations(shapes(I), Configuration(GRU))
-    square = naming.interpretations(shapes(H), Configuration(GRU, input_size=H), like=like)
-    by_itself = naming.interpretations(shapes(H), Configuration(GRU, input_size=H))
+    like = naming.readings(shapes(I), Configuration(GRU))
+    square = naming.readings(shapes(H), Configuration(GRU, input_size=H), like=like)
+    by_itself = naming.readings(shapes(H), Configuration(GRU, input_size=H))
 
     def turned(found):
-        return [{p.place.name: p.view.transposed for p in each.reading.pieces if p.view.columns} for each in found]
+        return [{p.place.name: p.view.transposed for p in each.pieces if p.view.columns} for each in found]
 
     assert turned(like) == [{"weight_ih_l0": True, "weight_hh_l0": True}, {"weight_ih_l0": True, "weight_hh_l0": False}]
     assert turned(square) == turned(like)

@@ -11,8 +11,9 @@ from torch import nn
 from ....cells.twins import BUILT_IN, TWINS, Twin
 from ..configuration import Configuration
 from . import naming
-from .calling import apart, is_given_weights
-from .making import RAISES, Unjudged, is_ready, leaves, linear_weights, maker_of, name_of, sizes_said
+from .calling import is_given_weights
+from .making import is_ready, maker_of, sizes_said
+from .tensors import RAISES, Unjudged, apart, copied, leaves, name_of
 
 
 def guess(subject: Any) -> tuple[Twin, bool] | None:
@@ -23,8 +24,9 @@ def guess(subject: Any) -> tuple[Twin, bool] | None:
     words = " ".join(names).lower()
     made = _made(subject)
     mode = getattr(made, "mode", None)
+    found: Twin | None
     if isinstance(mode, str) and mode in BUILT_IN:
-        found: Twin | None = named[mode]
+        found = named[mode]
     elif "lstm" in words or "gru" in words:
         found = named["LSTM" if "lstm" in words else "GRU"]
     else:
@@ -40,15 +42,13 @@ def guess(subject: Any) -> tuple[Twin, bool] | None:
 
 
 def _made(subject: Any) -> Any:
-    if is_ready(subject):
-        return subject
-    if is_given_weights(subject, 2):
-        return None
+    if is_ready(subject) or is_given_weights(subject, 2):
+        return subject if is_ready(subject) else None
     for twin in TWINS[2:]:
         try:
             with apart(torch.float64):
                 return maker_of(subject).make(Configuration(twin, input_size=4))
-        except (*RAISES, Unjudged):
+        except RAISES:
             continue
     return None
 
@@ -58,9 +58,8 @@ def _by_parameters(subject: Any, made: Any) -> Twin | None:
     if made is None:
         return None
     try:
-        made = maker_of(made).make(Configuration(TWINS[0])) if is_ready(made) else made
         with apart(torch.float64):
-            parameters, linear = leaves(made, torch.float64), linear_weights(made)
+            parameters, linear = leaves(copied(made), torch.float64)
         sized = not is_ready(subject) and "sizes" in maker_of(subject).names
     except Unjudged:
         return None

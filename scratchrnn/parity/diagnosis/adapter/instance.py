@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from ..configuration import Configuration, Outcome
 from . import naming
-from .calling import NO_STATES, Argument, Expected, Way, apart, call, kind, outcome, stepped
-from .making import RAISES, Unjudged, leaves, linear_weights, short
+from .calling import NO_STATES, Argument, Way, call
 from .reading import Reading
+from .returned import kind, outcome, shapes_of_states, step_outcome
+from .tensors import RAISES, Unjudged, apart, leaves, short
 
 LoadWeights = Callable[[Any, Mapping[str, Tensor]], Any]
 
@@ -33,7 +34,7 @@ class Form:
     load_weights: LoadWeights | None
     needs_states: bool = False
     """It fails without: zeros are given where torch.nn is given none."""
-    like: tuple[naming.Interpretation, ...] = ()
+    like: tuple[Reading, ...] = ()
     """How the parameters are read in the simplest configuration: so in each."""
 
 
@@ -49,18 +50,16 @@ class Instance:
 
     def __init__(self, made: Any, configuration: Configuration, form: Form, way: Way) -> None:
         self.made, self._configuration, self._form, self._way = made, configuration, form, way
-        self._states = len(configuration.twin.cell.states)
+        self._states = configuration.twin.cell.states
         self.said = ""
         with apart(form.dtype):
-            own = {} if form.is_function else leaves(made, form.dtype)
-            self.parameters = own
+            self.parameters, linear = ({}, frozenset()) if form.is_function else leaves(made, form.dtype)
+            self._drawn = [*self.parameters.values()]
             if form.is_function or form.load_weights is not None:
                 named = configuration.module().named_parameters()
                 self.parameters = {name: p.detach().to(form.dtype).requires_grad_() for name, p in named}
-        self._drawn = [*own.values(), *self.parameters.values()] if self.parameters is not own else [*own.values()]
-        linear = linear_weights(made)
-        self.interpretations = naming.interpretations(self.parameters, configuration, linear, form.like)
-        self.readings = tuple(each.reading for each in self.interpretations)
+                self._drawn += self.parameters.values()
+        self.readings = naming.readings(self.parameters, configuration, linear, form.like)
         if not self.readings:
             raise unreadable(form.name, self.parameters, configuration)
         if form.load_weights is not None:
@@ -99,9 +98,8 @@ class Instance:
             raise Unjudged(f"{form.name} raises {short(error)}") from error
 
     def _sequence(self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Tensor | None) -> Outcome:
-        held = self._configuration
-        T, B = x.shape[:2]
-        full = torch.full((B,), T) if lengths is None else lengths
+        held = replace(self._configuration, length=x.shape[0], batch=x.shape[1])
+        full = torch.full((held.batch,), held.length) if lengths is None else lengths
         entered: Tensor | PackedSequence = x
         if held.layout == "unbatched":
             entered, states = x[:, 0], None if states is None else tuple(s[:, 0] for s in states)
@@ -109,19 +107,14 @@ class Instance:
             entered = pack_padded_sequence(x, full.cpu(), enforce_sorted=False)
         elif held.batch_first:
             entered = x.transpose(0, 1)
-        values: dict[str, Any] = {}
-        if any(a.role == "lengths" and (a.needed or held.layout == "lengths") for a in self._form.arguments):
-            values["lengths"] = full
-        returned = self._called(entered, states, values)
-        if held.layout == "packed" and not _is_packed(returned, self._states):
+        returned = self._called(entered, states, full)
+        if held.layout == "packed" and not _is_packed(returned):
             raise Unjudged(f"for a PackedSequence {self._form.name} should return one, got {kind(returned)}")
-        stacked = held.num_layers * held.directions
-        expected = Expected(self._states, T, B, stacked, held.batch_first, held.layout == "unbatched")
-        found, self.said = outcome(returned, expected)
+        found, self.said = outcome(returned, held)
         return found
 
     def _step(self, x: Tensor, states: tuple[Tensor, ...] | None) -> Outcome:
-        after, self.said = stepped(self._called(x, states, {}), self._states)
+        after, self.said = step_outcome(self._called(x, states), self._states)
         if after[0] is None or after[0].dim() != 2 or after[0].shape[0] != x.shape[0]:
             raise Unjudged(f"a step should return h [{x.shape[0]}, hidden_size], got {kind(after[0])}")
         return Outcome(None, after)
@@ -131,36 +124,32 @@ class Instance:
         held = None if states is None else tuple(s[0] for s in states)
         output = []
         for entered in x:
-            after = self._step(entered, held).states
-            held = tuple(s for s in after if s is not None)
-            if len(held) < self._states:
-                raise Unjudged(
-                    f"a step should return the {self._states} states that the next one takes, got {self.said}"
-                )
+            held = tuple(s for s in self._step(entered, held).states if s is not None)
+            if len(held) < len(self._states):
+                wanted = f"the {len(self._states)} states that the next one takes"
+                raise Unjudged(f"a step should return {wanted}, got {self.said}")
             output.append(held[0])
         return Outcome(torch.stack(output), tuple(s.unsqueeze(0) for s in held or ()))
 
-    def _called(self, x: Any, states: tuple[Tensor, ...] | None, values: Mapping[str, Any]) -> Any:
-        weights = self.parameters
-        if self._form.stepped:
+    def _called(self, x: Any, states: tuple[Tensor, ...] | None, lengths: Tensor | None = None) -> Any:
+        form, weights = self._form, self.parameters
+        if form.stepped:
             weights = weights | {name.removesuffix("_l0"): p for name, p in weights.items()}
-        values = {**values, "x": x, "weights": weights}
+        values = {"x": x, "weights": weights}
         if states is not None:
             if self._way is NO_STATES:
-                raise Unjudged(f"{self._form.name} takes no states here")
+                raise Unjudged(f"{form.name} takes no states here")
             values |= self._way.values(states)
-        for argument in self._form.arguments:
+        for argument in form.arguments:
+            if (
+                argument.role == "lengths"
+                and (argument.needed or self._configuration.layout == "lengths")
+                and not form.stepped
+            ):
+                values["lengths"] = lengths
             if argument.role.startswith(("weight_", "bias_")):
-                names = (name for name in self.parameters if name.startswith(argument.role))
-                values[argument.role] = self.parameters[next(names)]
-        return call(self.made, self._form.arguments, values)
-
-
-def shapes_of_states(configuration: Configuration, batch: int) -> tuple[tuple[int, ...], ...]:
-    """Of `(h,)` or `(h, c)`: [L * D, B, R] and [L * D, B, H], without L * D for a cell."""
-    rows = (batch,) if configuration.step else (configuration.num_layers * configuration.directions, batch)
-    widths = configuration.output_size, configuration.hidden_size
-    return tuple((*rows, width) for width in widths[: len(configuration.twin.cell.states)])
+                values[argument.role] = next(p for name, p in weights.items() if name.startswith(argument.role))
+        return call(self.made, form.arguments, values)
 
 
 def unreadable(name: str, parameters: Mapping[str, Tensor], configuration: Configuration) -> Unjudged:
@@ -174,9 +163,10 @@ def unreadable(name: str, parameters: Mapping[str, Tensor], configuration: Confi
     )
 
 
-def _is_packed(returned: Any, states: int) -> bool:
+def _is_packed(returned: Any) -> bool:
     """Whether an output is packed, or there is none beside the states."""
-    first = returned
-    while isinstance(first, (tuple, list)) and not isinstance(first, PackedSequence) and first:
-        first = first[0]
-    return isinstance(first, PackedSequence) or (isinstance(returned, Tensor) and returned.dim() == 2)
+    if isinstance(returned, Tensor):
+        return returned.dim() == 2
+    while isinstance(returned, (tuple, list)) and not isinstance(returned, PackedSequence) and returned:
+        returned = returned[0]
+    return isinstance(returned, PackedSequence)

@@ -42,9 +42,14 @@ def _is(facts: Facts, name: str) -> bool:
     return facts.configuration.twin.layer.__name__ == name
 
 
-def forget_bias(facts: Facts, k: float = 1.0) -> Variants:
-    if _is(facts, "LSTM"):
-        yield Variant(f"adds {k:.6g} to the forget gate before its sigmoid", _instead(f"f = sigmoid(f_pre + {k!r})"))
+def forget_bias(facts: Facts) -> Variants:
+    for k in facts.forget_bias if _is(facts, "LSTM") else ():
+        yield Variant(f"adds {k:.6g} to the forget gate before its sigmoid", with_forget_bias(k))
+
+
+def with_forget_bias(k: float) -> Change:
+    """The change that adds a constant to the forget gate's pre-activation."""
+    return _instead(f"f = sigmoid(f_pre + {k!r})")
 
 
 def reset_before_product(facts: Facts) -> Variants:
@@ -89,6 +94,8 @@ def activation(facts: Facts) -> Variants:
             if function != name:
                 said = f"applies {_PYTHON.get(function, function)} where {each.target} = {each.right} has {name}"
                 yield Variant(said, _instead(renamed(each, function)))
+        if name == "relu":  # which twice is as once
+            continue
         twice = f"{each.target} = {name}({renamed(each, name).split(' = ', 1)[1]})"
         yield Variant(
             f"applies {name} twice to {facts.name(each.target) if each.target in facts.gates else each.target}",
@@ -141,8 +148,9 @@ def peephole(facts: Facts) -> Variants:
         if n == 3 * H:
             parts = [f"own_{k}[{j * H}:{j * H + H}]" for j in range(3)]
             yield from (v for order in permutations(parts) for v in _peeping(dict(zip("ifo", order, strict=True))))
-    for gates in combinations("ifo", len(vectors)) if vectors else ():
-        for chosen in permutations(vectors):
+    used = min(len(vectors), 3)  # of four, made in one loop, one may have no use
+    for gates in combinations("ifo", used) if vectors else ():
+        for chosen in permutations(vectors, used):
             yield from _peeping(dict(zip(gates, chosen, strict=True)))
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,24 +25,40 @@ def _choices(facts: Facts) -> list[tuple[str, Sequence[int]]]:
     return [(" and ".join(states), range(len(states))), *alone]
 
 
-def _cut(which: Sequence[int], at: Callable[[int, int], bool]) -> Change:
-    """A change that lets no gradient through from those steps to the step before."""
+def _cut(which: Sequence[int], at: Callable[[int, int], bool]) -> Callable[..., tuple[Tensor, ...]]:
+    """Of the states that a step gets: no gradient goes through from it to the step before."""
 
     def carried(state: tuple[Tensor, ...], step: int, T: int) -> tuple[Tensor, ...]:
         return tuple(s.detach() if k in which and at(step, T) else s for k, s in enumerate(state))
 
-    return {"carried": carried}
+    return carried
 
 
 def detached(facts: Facts) -> Variants:
     for what, which in _choices(facts):
-        yield Variant(f"lets no gradient through {what} from a step to the one before", _cut(which, lambda t, T: t > 0))
-        yield Variant(
-            f"lets no gradient through {what} into any step, the first included", _cut(which, lambda t, T: True)
-        )
+        before: Change = {"carried": _cut(which, lambda step, T: 0 < step < T)}
+        yield Variant(f"lets no gradient through {what} from a step to the one before", before)
+        whole: Change = {"carried": _cut(which, lambda step, T: step < T)}
+        yield Variant(f"lets no gradient through {what} into any step, the first included", whole)
+        after: Change = {"carried": _cut(which, lambda step, T: step > 0)}
+        yield Variant(f"detaches {what} in every step, also what it returns", after)
+        last: Change = {"carried": _cut(which, lambda step, T: step == T)}
+        yield Variant(f"returns the last {what} without a gradient", last)
+    everything: Change = {"output": _first_detached, "last": _all_detached}
+    yield Variant("returns everything without a gradient, as under no_grad()", everything)
+    yield Variant("returns the output without a gradient", {"output": _first_detached})
+    yield Variant("gives no gradient to the input", {"input": _first_detached})
     yield Variant("lets no gradient through the output of a step but the last", {"shown": _last_only})
     if facts.configuration.num_layers > 1:
-        yield Variant("lets no gradient through from a layer to the one below", {"above": lambda x, *_: x.detach()})
+        yield Variant("lets no gradient through from a layer to the one below", {"above": _first_detached})
+
+
+def _first_detached(x: Tensor, *_: Any) -> Tensor:
+    return x.detach()
+
+
+def _all_detached(states: tuple[Tensor, ...], _: Any) -> tuple[Tensor, ...]:
+    return tuple(s.detach() for s in states)
 
 
 def _last_only(h: Tensor, _: Tensor, reverse: bool) -> Tensor:
@@ -49,18 +66,29 @@ def _last_only(h: Tensor, _: Tensor, reverse: bool) -> Tensor:
 
 
 def truncated(facts: Facts) -> Variants:
-    def every(k: int) -> Callable[[int, int], bool]:
-        return lambda step, T: step > 0 and step % k == 0
+    T = facts.configuration.length
+
+    def every(k: int, first: int, steps: Callable[[int], range]) -> Callable[[int, int], bool]:
+        return lambda step, T: step in steps(T) and step % k == first
 
     def before_last(k: int) -> Callable[[int, int], bool]:
         return lambda step, T: step == T - k
 
+    within: tuple[tuple[str, Callable[[int], range]], ...] = (
+        ("lets no gradient of {what} through {at}", lambda T: range(1, T)),
+        ("detaches {what} behind {at}, the last one too", lambda T: range(1, T + 1)),
+        ("detaches {what} before {at}, the first one too", lambda T: range(T)),
+    )
     for what, which in _choices(facts):
-        for k in range(2, facts.configuration.length):
-            yield Variant(f"lets no gradient of {what} through every {k} steps", _cut(which, every(k)))
-            yield Variant(
-                f"carries the gradient of {what} back through the last {k} steps alone", _cut(which, before_last(k))
-            )
+        for k in range(2, T):
+            for first in range(k):
+                at = f"every {k} steps, at t = {first or k}, {(first or k) + k}, ..."
+                for said, steps in within:
+                    change: Change = {"carried": _cut(which, every(k, first, steps))}
+                    yield Variant(said.format(what=what, at=at), change)
+        for k in range(2, T):
+            said = f"carries the gradient of {what} back through the last {k} steps alone"
+            yield Variant(said, {"carried": _cut(which, before_last(k))})
 
 
 def overwritten(facts: Facts) -> Variants:

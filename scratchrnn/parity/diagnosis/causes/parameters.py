@@ -176,4 +176,5 @@ def projection_transposed(facts: Facts) -> Variants:
     def turned(w: Weights, p: Place) -> Tensor:
         return w[p].reshape(w[p].shape[::-1]).mT
 
-    yield Variant("reshapes W_hr where it has to be transposed", _read(turned, ("weight_hr",)))
+    if facts.configuration.proj_size:
+        yield Variant("reshapes W_hr where it has to be transposed", _read(turned, ("weight_hr",)))

@@ -75,6 +75,8 @@ def initial_state_ignored(facts: Facts) -> Variants:
 
     if c.num_layers > 1:
         yield Variant("starts every layer from the first layer's part of h_0", taking(lambda _, d, __: d))
+    if c.num_layers > 1 and c.directions > 1:
+        yield Variant("starts every layer and direction from the first part of h_0", taking(lambda *_: 0))
     if c.directions > 1:
         yield Variant(
             "starts both directions from the forward one's part of h_0", taking(lambda k, _, c: k * c.directions)
@@ -178,9 +180,17 @@ def reverse_not_flipped(facts: Facts) -> Variants:
         return h.flip(0) if reverse else h
 
     yield Variant("takes the steps of the reverse direction from the first to the last", {"order": forward})
-    yield Variant(
-        "leaves the output of the reverse direction in the order in which it was computed", {"shown": unflipped}
-    )
+    yield Variant("leaves the output of the reverse direction in the order in which it was made", {"shown": unflipped})
+    said = "takes the steps of the reverse direction from the first to the last, and turns their output round"
+    yield Variant(said, {"order": forward, "shown": unflipped})
+
+    def rows(states: tuple[Tensor, ...], c: Any) -> tuple[Tensor, ...]:
+        D = (c if isinstance(c, Configuration) else c.configuration).directions
+        keep = torch.arange(states[0].shape[-3]) % D == 0
+        return tuple(torch.where(keep[:, None, None], s, s.flip(-2)) for s in states)
+
+    said = "turns x round along the batch, not along time, for the reverse direction"
+    yield Variant(said, {"order": forward, "initial": rows, "last": rows})
 
 
 def direction_order(facts: Facts) -> Variants:
@@ -212,28 +222,30 @@ def batch_first(facts: Facts) -> Variants:
         return tuple(s.transpose(-3, -2) for s in given)
 
     if facts.configuration.batch_first:
-        only = _if_batch_first
+
+        def only(change: Change) -> Change:
+            return {**change, "when": lambda c: c.batch_first}
+
         yield Variant(
             "runs along the batch: batch_first is accepted and ignored", only({"input": turn, "output": turn})
         )
         yield Variant("returns the output time first though batch_first is set", only({"output": turn}))
         yield Variant("takes x time first though batch_first is set", only({"input": turn}))
         yield Variant("returns the states batch first, where torch.nn never does", only({"last": states}))
+
+    def viewed(x: Tensor, *_: Any) -> Tensor:
+        T, B = x.shape[0], x.shape[-2]
+        rows = x.movedim(0, -3).flatten(-3, -2).unflatten(-2, (B, T))  # [.., B, T, n], read from [T, B, n]
+        return rows.transpose(-3, -2).movedim(-3, 0)
+
+    def viewed_as_time_first(x: Tensor, *_: Any) -> Tensor:
+        T, B = x.shape[0], x.shape[-2]
+        return x.transpose(0, 1).flatten(0, 1).unflatten(0, (T, B))
+
+    yield Variant("reshapes the output to [B, T, H] with view, which does not transpose it", {"output": viewed})
+    yield Variant("reshapes x to [T, B, I] with view, which does not transpose it", {"input": viewed_as_time_first})
     yield Variant("returns the states as [B, layers, H], where torch.nn has [layers, B, H]", {"last": states})
     yield Variant("runs along the batch, taking x as [B, T, I]", {"input": turn, "output": turn})
-
-
-def _if_batch_first(change: Change) -> Change:
-    """Where the option is set; elsewhere nothing is changed."""
-
-    def applied(place: str) -> Callable[..., Any]:
-        def at(value: Any, *more: Any) -> Any:
-            c = next(m if isinstance(m, Configuration) else m.configuration for m in more)
-            return change[place](value, *more) if c.batch_first else value
-
-        return at
-
-    return {place: applied(place) for place in change}
 
 
 def dropout(facts: Facts) -> Variants:
@@ -293,6 +305,7 @@ def time_shift(facts: Facts) -> Variants:
     if facts.configuration.num_layers > 1:
         yield Variant("reads in the first layer x of the step before, and zeros at the first", {"input": later})
         yield Variant("reads in the first layer x of the step after, and zeros at the last", {"input": sooner})
+    yield Variant("returns the output from the last step to the first", {"output": lambda y, _: y.flip(0)})
     yield Variant("reads x rolled by a step", {"input": lambda x, _: x.roll(1, 0)})
     yield Variant("reads x rolled back by a step", {"input": lambda x, _: x.roll(-1, 0)})
     yield Variant(
@@ -351,7 +364,10 @@ def packed_padding(facts: Facts) -> Variants:
     def forward_only(alive: Tensor, reverse: bool) -> Tensor:
         return alive if reverse else torch.ones_like(alive)
 
-    yield Variant("takes no account of the lengths", {"moves": everywhere, "shows": everywhere})
+    blind: Change = {"moves": everywhere, "shows": everywhere}
+    yield Variant("takes no account of the lengths", blind)
+    said = "takes no account of the lengths that are given beside the input"
+    yield Variant(said, {**blind, "when": lambda c: c.layout == "lengths"})
     yield Variant(
         "leaves in the output what it computed of the padding",
         {"moves": everywhere, "shows": everywhere, "last": _of_each_row},

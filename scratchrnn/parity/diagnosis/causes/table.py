@@ -83,7 +83,7 @@ OUTPUTS = (
         "gate-order",
         parameters.gate_order,
         "the rows of the gates are stacked in another order",
-        "",
+        "stack the gates in torch.nn's order, or reorder the rows when you load",
     ),
     Row(
         "split-axis",

@@ -23,6 +23,8 @@ class Facts:
     """The richest that it has been tried in."""
     own: tuple[int, ...] = ()
     """How long the vectors are that stand for nothing of torch.nn's, in one layer and direction."""
+    forget_bias: tuple[float, ...] = (1.0, 0.5, 2.0, 3.0, 5.0, -1.0)
+    """Constants that may be added to the forget gate."""
     promised: bool = True
     """Whether its parameters have torch.nn's names, and so promise its order of gates."""
 
