@@ -168,15 +168,46 @@ def test_each_result_has_a_status_and_is_written(
         assert content == expected.to_dict()
 
 
-def test_the_subject_its_kind_and_its_weights_are_handed_on(diagnose: Callable[..., tuple[int, str, str]]) -> None:
-    stub = "def load_weights(module, weights): pass\nby(lambda *given: Diagnosis('', assumed=tuple(map(repr, given))))"
+def test_the_subject_and_its_kind_are_handed_on(diagnose: Callable[..., tuple[int, str, str]]) -> None:
+    stub = "by(lambda *given: Diagnosis('', assumed=tuple(map(repr, given[:2]))))"
     for kind, arguments in (("None", []), ("'lstm-cell'", ["--as", "lstm-cell"])):
         status, out, _ = diagnose("--json", "-", *arguments, stub=stub)
         assert status == 0
-        subject, handed, load_weights = known(out)["assumed"]
+        subject, handed = known(out)["assumed"]
         assert subject.startswith("<function subject at")
         assert handed == kind
-        assert load_weights.startswith("<function load_weights at")
+
+
+LOADED = """
+import torch
+from torch import nn
+
+class Turned(nn.Module):
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.inner = nn.RNN(input_size, hidden_size)
+        self.of_all = nn.Parameter(torch.zeros(2, hidden_size, input_size + hidden_size + 2))
+
+    def forward(self, x, h_0=None):
+        W, U, b, d = self.of_all[0].split([self.input_size, self.hidden_size, 1, 1], 1)
+        weights = {"weight_ih_l0": W, "weight_hh_l0": U, "bias_ih_l0": b[:, 0], "bias_hh_l0": d[:, 0]}
+        return torch.func.functional_call(self.inner, weights, (x, h_0))
+
+def load_weights(module, weights):
+    columns = [weights["weight_ih_l0"], weights["weight_hh_l0"]]
+    columns += [weights[f"bias_{side}_l0"][:, None] for side in ("ih", "hh")]
+    module.of_all.data[0] = torch.cat(columns, 1)
+"""
+
+
+def test_weights_are_loaded_as_the_file_says(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (here / "loaded.py").write_text(LOADED)
+    status = cli.main(["diagnose", "loaded.py:Turned", "--as", "rnn"])
+    out, err = capfd.readouterr()
+    assert status == 0, out + err
+    assert out.startswith("agrees with nn.RNN in ")
+    assert "load_weights sets its weights, so their gradients cannot be judged" in out
 
 
 def test_the_verdict_is_coloured(
