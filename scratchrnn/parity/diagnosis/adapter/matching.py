@@ -255,5 +255,5 @@ def _unlikely(unit: Unit, role: str, first: bool) -> float:
     if role in ("xh", "hx"):
         return 0.5 * ((role == "hx") != says_h_first(unit.key))
     if unit.side:
-        return (0.7 if is_letter_alone(unit.key) else 3.0) * ((unit.side == "x") != (role == "ih"))
+        return (0.4 if is_letter_alone(unit.key) else 3.0) * ((unit.side == "x") != (role == "ih"))
     return 0.5 * ((role == "ih") != first)
