@@ -23,6 +23,7 @@ from .configuration import Configuration, Place, tried
 from .difference import first_difference, gradient_difference
 from .habits import Habits
 from .laws import judged_by
+from .oracle import hold_to_torch
 from .rules import by_rule
 from .search import Hypothesis, explanations, fitted, gradient_explanations
 from .verdict import LAWS, Cause, Diagnosis
@@ -54,6 +55,7 @@ def diagnose(subject: Any, kind: str | None = None, *, load_weights: Any = None)
         A `Diagnosis`, true if the two agree. `print` shows it; `causes` and `to_dict()` are for programs.
 
     Raises:
+        RuntimeError: what the subject is held against is not what torch.nn computes here, so that nothing can be said.
         ValueError: `kind` is none of those; or `UnknownKindError`, which is one: it is None, and cannot be guessed.
     """
     if kind is not None and kind not in KINDS:
@@ -160,6 +162,7 @@ class _Judge:
                 self.cases.pop()
                 self._tell("projection", "takes proj_size, and has or returns something of another width than R or H")
                 continue
+            hold_to_torch(case, case.readings[self.known.reading])
             if not self.known.fits(case) and not self._explain(case):
                 return self._diagnosis(first_difference(case, self.known))
             self.configurations.append(f"{configuration}: {self._error(case):.0e}")

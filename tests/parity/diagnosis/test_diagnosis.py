@@ -13,7 +13,7 @@ from parity.diagnosis.wrong import WRONG
 from torch import Tensor, nn
 
 import scratchrnn as sr
-from scratchrnn.parity.diagnosis import causes, judge
+from scratchrnn.parity.diagnosis import causes, judge, reference
 
 
 class Chunked(nn.Module):
@@ -120,3 +120,17 @@ def test_the_fields_are_for_programs() -> None:
     content = diagnosis.to_dict()
     assert content["causes"] == [dict(zip(("slug", "detail", "fix"), cause, strict=True)) for cause in diagnosis.causes]
     assert {*content} == {"agrees", *(field.name for field in dataclasses.fields(diagnosis))}
+
+
+def test_torch_nn_is_the_judge_and_not_our_equations(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = reference.Reference._step
+
+    def wrong(*given: Any) -> tuple[Tensor, ...]:
+        h, c = right(*given)
+        return h, -c
+
+    monkeypatch.setattr(reference.Reference, "_step", wrong)
+    with pytest.raises(
+        RuntimeError, match=r"the reference is .* apart from torch.nn's own nn.LSTM\(3, 4\): scratchrnn"
+    ):
+        sr.diagnose(nn.LSTM)
