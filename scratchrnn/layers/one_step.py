@@ -16,6 +16,7 @@ from ..cells import elman, elman_relu, gru, lstm
 from ..cells.cell import Cell, step
 from .arguments import no_torchscript, other_dtype
 from .precision import agree, lowered
+from .shown import name_of
 
 
 def _blocks(parameter: str, count: int) -> list[Any]:
@@ -64,6 +65,9 @@ class RNNCellBase(nn.Module):
         k = 1 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0.0
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -k, k)
+
+    def _get_name(self) -> str:
+        return name_of(self)
 
     def extra_repr(self) -> str:
         bias = "" if self.bias is True else f", bias={self.bias}"
