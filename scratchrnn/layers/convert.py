@@ -18,6 +18,7 @@ _ARGUMENTS = (
     *("input_size", "hidden_size", "num_layers", "nonlinearity", "bias"),
     *("batch_first", "dropout", "bidirectional", "proj_size"),
 )
+_OF_A_CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def from_torch(module: nn.Module) -> nn.Module:
@@ -86,13 +87,16 @@ def _check(
 
 
 def twin(layer: nn.Module) -> nn.Module:
-    """Ours in the place of a layer or cell of torch.nn, with the very same parameters, not copies.
+    """Ours in the place of a layer or cell of torch.nn, for one call: its settings, and its weights as it has them now.
 
-    Raises:
-        TypeError, ValueError: as `from_torch`.
+    The layer may be of a class derived from one of torch.nn's, and its weights computed, as by a parametrization.
     """
-    _check(layer, "", _TWINS, "torch.nn's", (nn.RNNBase, nn.RNNCellBase))
-    return _twin(layer, _TWINS[type(layer)])
+    ours = next(_TWINS[kind] for kind in type(layer).__mro__ if kind in _TWINS)
+    made = ours.__new__(ours)
+    made.__setstate__(layer.__dict__ | {"_parameters": {}})
+    names = made._flat_weights_names if isinstance(made, RecurrentLayer) else _OF_A_CELL
+    made.__dict__.update({name: getattr(layer, name) for name in names})
+    return made
 
 
 def _twin(part: nn.Module, twin: type[nn.Module]) -> nn.Module:

@@ -53,7 +53,7 @@ def test_without_a_checkpoint_a_model_is_trained_on_the_text(here: Path, capsys:
     assert lines[0] == "training GRU(32, 64) for 3 steps on long.txt"
     assert lines[1] == "the first 11 of 1,500 tokens: more with --tokens"
     assert re.fullmatch(
-        r"GRU\(32, 64, batch_first=True\): 3 steps of Adam on long.txt, loss \d\.\d+ to \d\.\d+", lines[2]
+        r"scratchrnn\.GRU\(32, 64, batch_first=True\): 3 steps of Adam on long.txt, loss \d\.\d+ to \d\.\d+", lines[2]
     )
     data = data_of("page.html")
     assert data["notes"] == [lines[2]]
