@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..cells.cell import step
-from ..equations.adjoint import seen
-from .record import Record, expect_record
-from .run_by import LAYER, Layer, Step, run_by, weights_of
+from ...cells.cell import Cell, step
+from ...equations.adjoint import seen
+from ..record import Record, expect_record
+from ..run_by import LAYER, Layer, Step, run_by, weights_of
 
 
 class Saturation(NamedTuple):
@@ -180,11 +180,14 @@ def gate_shares(gradients: Record) -> dict[str, Tensor]:
         gradients: a record of `Trace.gradients`.
     """
     expect_record(gradients, "gradients")
-    cell = gradients.cell
-    names = {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
-    squares = {g: gradient_norms(gradients, name).square() for g, name in names.items()}
+    squares = {g: gradient_norms(gradients, name).square() for g, name in into_weights(gradients.cell).items()}
     total = sum(squares.values(), torch.zeros(()))
     return {g: (square / total).nan_to_num(0.0) for g, square in squares.items()}
+
+
+def into_weights(cell: Cell) -> dict[str, str]:
+    """Of each gate what of a record the gradient goes through into `weight_hh`."""
+    return {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
 
 
 def spectral_radius(layer: Layer | Step, k: int = 0, reverse: bool = False) -> dict[str, float]:
