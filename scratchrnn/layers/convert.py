@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from ..cells.twins import LAYERS, STEPS
+from ..cells.twins import BUILT_IN, LAYERS, STEPS
 from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .recurrent import RecurrentLayer
 from .rnn import GRU, LSTM, RNN
@@ -93,8 +94,11 @@ def twin(layer: nn.Module) -> nn.Module:
     """
     ours = next(_TWINS[kind] for kind in type(layer).__mro__ if kind in _TWINS)
     made = ours.__new__(ours)
-    made.__setstate__(layer.__dict__ | {"_parameters": {}})
-    names = made._flat_weights_names if isinstance(made, RecurrentLayer) else _OF_A_CELL
+    nn.Module.__init__(made)
+    made.__dict__.update({a: layer.__dict__[a] for a in (*_ARGUMENTS, "mode", "training") if a in layer.__dict__})
+    names: Sequence[str] = _OF_A_CELL
+    if isinstance(made, RecurrentLayer):
+        made.cell, names = BUILT_IN[made.mode], made._flat_weights_names
     made.__dict__.update({name: getattr(layer, name) for name in names})
     return made
 

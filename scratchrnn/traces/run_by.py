@@ -14,10 +14,10 @@ from ..layers.recurrent import RecurrentLayer
 from .diversion import forwards_class
 
 Layer: TypeAlias = nn.RNNBase | RecurrentLayer
-Step: TypeAlias = nn.RNNCellBase | RNNCellBase
+OneStep: TypeAlias = nn.RNNCellBase | RNNCellBase
 """A module that takes a single step: torch.nn's and our RNNCell, LSTMCell and GRUCell."""
 LAYER = (nn.RNNBase, RecurrentLayer)
-STEP = (nn.RNNCellBase, RNNCellBase)
+ONE_STEP = (nn.RNNCellBase, RNNCellBase)
 
 _FORWARDS = (*LAYERS, *STEPS, RecurrentLayer, RNNCell, LSTMCell, GRUCell)
 
@@ -25,8 +25,8 @@ _FORWARDS = (*LAYERS, *STEPS, RecurrentLayer, RNNCell, LSTMCell, GRUCell)
 @overload
 def run_by(module: Layer) -> RecurrentLayer: ...
 @overload
-def run_by(module: Step) -> RNNCellBase: ...
-def run_by(module: Layer | Step) -> RecurrentLayer | RNNCellBase:
+def run_by(module: OneStep) -> RNNCellBase: ...
+def run_by(module: Layer | OneStep) -> RecurrentLayer | RNNCellBase:
     """The module of scratchrnn that a traced one runs by for one call: itself, or one with the very same weights.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,9 +17,9 @@ class Step(NamedTuple):
     """One call."""
 
     given: State | None
-    """The states, [B, H] or [H] each, the caller's own tensors."""
+    """The caller's own tensors, [B, H] or [H] each."""
     returned: State
-    """So, too."""
+    """What the caller got."""
     rows: dict[str, Tensor]
     """What is to be seen of it, [B, width] each."""
     nodes: dict[str, Tensor]
@@ -58,44 +58,52 @@ class _Batch:
     """Sequences that are read side by side."""
 
     def __init__(self, cell: Cell, bias: bool, first: Step) -> None:
-        self._cell, self._bias = cell, bias
-        self._steps: list[Step] = []
-        self._rows: list[list[int]] = []
-        """Of each step: which sequences have it."""
+        self._cell, self._bias, self._unbatched = cell, bias, first.returned[0].dim() == 1
+        self._seen: list[dict[str, Tensor]] = []
+        self._nodes: list[dict[str, Tensor]] = []
+        self._there: list[list[int]] = []
+        """Of each step: which of the sequences have it."""
         self.add(first, list(range(first.rows[cell.states[0]].shape[0])))
 
     def add(self, step: Step, places: list[int]) -> None:
-        self._rows.append([self._rows[-1][k] for k in places] if self._rows else places)
-        self._steps.append(step)
-        self._ended = [_keys(step.rows[name]) for name in self._cell.states]
+        before = self._there[-1] if self._there else places
+        self._there.append(before if len(places) == len(before) else [before[k] for k in places])
+        self._seen.append(step.rows)
+        self._nodes.append(step.nodes)
+        self._returned, self._ended = step.returned, [_keys(step.rows[name]) for name in self._cell.states]
 
     def places(self, step: Step, given: list[list[bytes]] | None) -> list[int] | None:
         """Which of the last step's rows go on in this one; None where it begins anew."""
         if step.given is None or given is None:
             return None
-        if any(s is r for s, r in zip(step.given, self._steps[-1].returned, strict=True)) and (
+        if any(s is r for s, r in zip(step.given, self._returned, strict=True)) and (
             given == self._ended or any(map(any, given))  # not put to zero in place
         ):
             return list(range(len(self._ended[0])))
         return next((found for pair in zip(self._ended, given, strict=True) if (found := _going_on(*pair))), None)
 
     def trace(self) -> Trace:
-        cell, B = self._cell, len(self._rows[0])
-
-        def join(steps: Sequence[Tensor]) -> Tensor:
-            """[T, B, width], with zeros where a sequence has ended."""
-            return torch.stack([_spread(rows, there, B) for rows, there in zip(steps, self._rows, strict=True)])
-
-        tensors = {name: join([step.rows[name] for step in self._steps]) for name in self._steps[0].rows}
-        nodes = {name: [step.nodes[name] for step in self._steps] for name in self._steps[0].nodes}
-        lengths = torch.tensor([sum(b in there for there in self._rows) for b in range(B)])
+        states, B = self._cell.states, len(self._there[0])
+        join = partial(_joined, self._there, B)
+        tensors = {name: join([rows[name] for rows in self._seen]) for name in self._seen[0]}
+        nodes = {name: [of_step[name] for of_step in self._nodes] for name in self._nodes[0]}
+        lengths = torch.tensor([sum(b in there for there in self._there) for b in range(B)])
         ends = (lengths - 1, torch.arange(B))
-        output, state = tensors[cell.states[0]], tuple(tensors[name][ends] for name in cell.states)
-        if self._steps[0].returned[0].dim() == 1:
+        output, state = tensors[states[0]], tuple(tensors[name][ends] for name in states)
+        if self._unbatched:
             output, state = output.squeeze(1), tuple(s.squeeze(0) for s in state)
-        ragged = len(self._rows[-1]) < B
-        record = Record(tensors, cell, lengths if ragged else None, self._bias, nodes, join)
+        ragged = len(self._there[-1]) < B
+        record = Record(tensors, self._cell, lengths if ragged else None, self._bias, nodes, join)
         return Trace(output, state if len(state) > 1 else state[0], {(0, False): record})
+
+
+def _joined(there: list[list[int]], B: int, steps: list[Tensor]) -> Tensor:
+    """[T, B, width] of the rows of each step, with zeros where a sequence has ended."""
+    if len(there[-1]) == B:
+        return torch.stack(steps)
+    places = [torch.tensor(of_step, device=rows.device) for of_step, rows in zip(there, steps, strict=True)]
+    every = [rows.new_zeros(B, rows.shape[1]).index_copy(0, at, rows) for at, rows in zip(places, steps, strict=True)]
+    return torch.stack(every)
 
 
 def _keys(state: Tensor) -> list[bytes]:
@@ -120,11 +128,3 @@ def _going_on(ended: list[bytes], given: list[bytes]) -> list[int] | None:
         places.append(k)
         k += 1
     return places if any(given) else None
-
-
-def _spread(rows: Tensor, there: list[int], B: int) -> Tensor:
-    return (
-        rows
-        if len(there) == B
-        else rows.new_zeros(B, rows.shape[1]).index_copy(0, torch.tensor(there, device=rows.device), rows)
-    )

@@ -28,7 +28,7 @@ from ..layers.one_step import RNNCellBase
 from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted
 from .record import Nodes, Record
-from .run_by import LAYER, STEP, own_forward, run_by, weights_of
+from .run_by import LAYER, ONE_STEP, own_forward, run_by, weights_of
 from .steps import Step, Steps
 from .traced import ModelTrace, Trace
 
@@ -109,7 +109,7 @@ def trace(
         raise RuntimeError("differentiable=True needs gradients, which are switched off here (torch.no_grad)")
     if not isinstance(module, nn.Module):
         raise TypeError(f"module should be a torch.nn.Module, got: {type(module).__name__}")
-    if alone := isinstance(module, LAYER + STEP):
+    if alone := isinstance(module, LAYER + ONE_STEP):
         arguments, keywords = _as_the_layer_takes_them(*arguments, **keywords)
     # What is called by compiled code, PyTorch compiles too, and that is not diverted: not here.
     run = torch.compiler.disable(_trace_model) if "torch._dynamo" in sys.modules else _trace_model
@@ -126,7 +126,7 @@ def _trace_model(
     model: nn.Module, halves: bool, differentiable: bool, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> ModelTrace:
     """Call the model, with its recurrent layers diverted to where they are traced."""
-    parts = {name: m for name, m in model.named_modules() if isinstance(m, LAYER + STEP)}
+    parts = {name: m for name, m in model.named_modules() if isinstance(m, LAYER + ONE_STEP)}
     if not parts:
         raise ValueError(
             f"no RNN, LSTM, GRU or cell of torch.nn or scratchrnn in this {type(model).__name__}; give equations of "

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...cells.cell import Cell, step
 from ...equations.adjoint import seen
 from ..record import Record, expect_record
-from ..run_by import LAYER, Layer, Step, run_by, weights_of
+from ..run_by import LAYER, Layer, OneStep, run_by, weights_of
 
 
 class Saturation(NamedTuple):
@@ -190,7 +190,7 @@ def into_weights(cell: Cell) -> dict[str, str]:
     return {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
 
 
-def spectral_radius(layer: Layer | Step, k: int = 0, reverse: bool = False) -> dict[str, float]:
+def spectral_radius(layer: Layer | OneStep, k: int = 0, reverse: bool = False) -> dict[str, float]:
     """The largest absolute eigenvalue of each gate's block of `weight_hh`, of layer k and direction: `{"n": 0.97}`.
 
     Below 1, an Elman cell's gradient vanishes over long spans; above, it may explode (Pascanu et al. 2013,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..record import Record, Records
-from ..run_by import LAYER, STEP, run_by
+from ..run_by import LAYER, ONE_STEP, run_by
 from .measures import (
     dead,
     gradient_norms,
@@ -243,7 +243,7 @@ def _part(model: Any, name: str, record: Record) -> Any:
         raise TypeError(f"model should be a torch.nn.Module, got {type(model).__name__}")
     part: Any = dict(model.named_modules()).get(name)
     units = max(t.shape[-1] for t in record.tensors.values())
-    if not isinstance(part, LAYER + STEP) or run_by(part).cell != record.cell or part.hidden_size != units:
+    if not isinstance(part, LAYER + ONE_STEP) or run_by(part).cell != record.cell or part.hidden_size != units:
         what = f"with a layer {name!r}, {record.cell.name}" if name else record.cell.name
         raise ValueError(
             f"model should be the module that was traced, {what} of {units} units, got {type(model).__name__}"
