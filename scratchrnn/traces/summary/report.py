@@ -194,9 +194,9 @@ def report(
             the layers of the trace.
     """
     records, reached = _pooled("trace", trace), None if gradients is None else _pooled("gradients", gradients)
-    if any(_is_of_gradients(calls) for calls in records.values()):
+    if not all(calls[0].of_a_run() for calls in records.values()):
         raise ValueError("trace should be one of gates and states, this is one of gradients: give it as gradients=...")
-    if reached is not None and not all(map(_is_of_gradients, reached.values())):
+    if reached is not None and any(calls[0].of_a_run() for calls in reached.values()):
         raise ValueError("gradients should be trace.gradients(loss), this is a trace of gates and states")
     if reached is not None and reached.keys() != records.keys():
         raise ValueError(f"gradients should be of the layers of the trace, {_places(records)}; got {_places(reached)}")
@@ -223,10 +223,6 @@ def _pooled(argument: str, trace: OfLayer | OfModel) -> dict[Place, list[Record]
         for (k, reverse), record in call.records.items():
             found.setdefault((name, k, reverse), []).append(record)
     return found
-
-
-def _is_of_gradients(calls: list[Record]) -> bool:
-    return any(f"{state}_prev" not in calls[0].tensors for state in calls[0].cell.states)
 
 
 def _places(records: Mapping[Place, Any]) -> str:
