@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 TALE = "Alice's Adventures in Wonderland"
 """What `read_text` reads without a file."""
 
