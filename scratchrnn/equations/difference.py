@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..cells.cell import Cell
+from .adjoint import why_walked
 from .equations import Equations
 from .linear import linear_backward, linear_forward
 from .lines import Line
@@ -38,9 +39,12 @@ def difference(before: Sequence[Line], after: Sequence[Line]) -> Difference:
 def compared(a: Cell, b: Cell, I: int, H: int) -> list[Section]:  # noqa: E741 - input_size
     """The sections that tell two cells apart, by their names."""
     note = (
-        "Lines are held beside each other by the name on their left side, whatever it means in each of the two. dX is "
+        "Lines are held beside each other by the name on their left side, whatever it means in each of the two. "
+        "dX is the gradient of the loss by X."
     )
-    note += "the gradient of the loss by X."
+    counted = "One row, one step. Backward is without dx."
+    if walked := [cell.name for cell in (a, b) if why_walked(cell) is not None]:
+        counted += f" The elementwise work backward of {' and '.join(walked)} is autograd's, and not counted."
     forward = _parts(a, b, lambda cell: [*linear_forward(cell), *Equations(cell).forward])
     if forms := _forms(a, b):
         forward += ["Of one form, under other names:", forms]
@@ -48,7 +52,7 @@ def compared(a: Cell, b: Cell, I: int, H: int) -> list[Section]:  # noqa: E741 -
         Section(f"{a.name} and {b.name}, {I} inputs, {H} units", [note]),
         Section("Forward", forward),
         Section("Backward: by the chain rule", _parts(a, b, _adjoint)),
-        Section("Counts", [_counts(a, b, I, H), "One row, one step. Backward is without dx."]),
+        Section("Counts", [_counts(a, b, I, H), counted]),
     ]
 
 

@@ -196,7 +196,8 @@ def through_time(cell: Cell, steps: int, I: int, H: int) -> tuple[list[Section],
     given = [n for n in values if n not in {each.target for each in found.lines}]
     last = "".join(f", {name}_{steps} to the other state after the last step" for name in of.arriving[1:])
     note = (
-        f"{h}_{steps} is {h} at step {steps}, {h}_0 what a layer is given. The weights are the same at every step. "
+        f"{h}_{steps} is {h} at step {steps}, {h}_0 what a layer is given. The weights are the same at every step, and "
+        "the lines back are those of the chain rule. "
         f"d{h}_loss_1, ...: what the loss gives to {h} at each step{last}."
     )
     sections = [

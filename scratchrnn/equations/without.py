@@ -112,7 +112,7 @@ class _Computed(ast.NodeTransformer):
                 return end if weight else start
         if row is None or Line("", node).names:
             return node
-        given = {n: torch.tensor(ast.literal_eval(a), dtype=torch.float64) for n, a in row.arguments(node).items()}
+        given = {n: torch.tensor(Line("", a).evaluate({}), dtype=torch.float64) for n, a in row.arguments(node).items()}
         return ast.Constant(float(row.function(*given.values())))
 
 
@@ -140,7 +140,7 @@ def _made(cell: Cell, line: Line, value: ast.expr, how: str) -> Cell:
     split = tuple(g for g in cell.split if g in gates)
     arguments = [a for g in gates for a in ((f"{g}_x", f"{g}_h") if g in split else (g,))]
     body = [
-        f'"""{cell.name} with `{Line(line.target, value).text}` in the place of `{line.text}`."""',
+        repr(f"{cell.name} with `{Line(line.target, value).text}` in the place of `{line.text}`."),
         *(f"{pre} = {given}" for pre, given in pairs if pre in used and called[pre] != given),
         *(f"{target} = {code(expression, called)}" for target, expression in lines),
         f"return {', '.join(cell.states)}",

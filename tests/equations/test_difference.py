@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import table
 import torch
 
 from scratchrnn.cells import BUILT_IN, gru, lstm
@@ -60,6 +61,11 @@ def test_a_cell_beside_itself_has_all_in_both():
     _, forward, backward, counts = compared(gru, gru, 3, 2)
     assert [*lines(forward)] == [*lines(backward)] == ["In both:"]
     assert {row[-1] for row in counts.parts[0].rows} == {"the same"}
+
+
+def test_what_autograd_does_is_said_not_to_be_counted():
+    assert "of MGU_WALKED is autograd's, and not counted" in compared(gru, table.mgu_walked, 3, 2)[-1].parts[1]
+    assert "counted" not in compared(gru, lstm, 3, 2)[-1].parts[1]
 
 
 @pytest.mark.parametrize(("I", "H"), [(3, 2), (7, 5)])

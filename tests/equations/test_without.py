@@ -115,9 +115,20 @@ def test_its_source_can_be_read_by_anybody():
     linecache.checkcache()
     text = inspect.getsource(reduced.update)
     assert text.startswith("def lstm_without_f_update(i, g, o, h_prev, c_prev):\n")
-    assert '"""LSTM with `f = 1` in the place of `f = sigmoid(f_pre)`."""' in text
+    assert "    'LSTM with `f = 1` in the place of `f = sigmoid(f_pre)`.'\n" in text
     assert "    i = torch.sigmoid(i)\n" in text
     assert "    c = c_prev + i * g\n" in text
+
+
+def test_a_name_may_have_any_letters():
+    cell = sr.Cell('A "\\"" B', lstm.gates, lstm.update)
+    assert without(cell, "f").name == 'A "\\"" B without f'
+    assert "f = 1" in without(cell, "f").update.__doc__
+
+
+def test_a_function_of_numbers_alone_is_computed():
+    reduced = without(lstm, "g", "tanh(2 * 3)")
+    assert "c = f * c_prev + i * 0.9999877" in Equations(reduced).forward[3].text
 
 
 def test_a_number_from_outside_stays():
