@@ -99,7 +99,7 @@ class RecurrentLayer(RecurrentParameters):
             probe(self.cell, self.hidden_size, self.proj_size > 0, self.weight_ih_l0)
         except WrongAdjointError as error:
             where = departure(self.cell)
-            raise ValueError(f"{error}; {where}" if where else str(error)) from None
+            raise ValueError(f"{error}; it {where}" if where else str(error)) from None
         say_if_walked(self.cell)
 
     def _get_name(self) -> str:
