@@ -168,7 +168,7 @@ class LSTM(RecurrentLayer):
         return self._expected_size(input, batch_sizes, self.hidden_size)
 
     def _adds_to_state(self, packed: bool) -> bool:
-        return packed or self.proj_size > 0  # otherwise it is one kernel, oneDNN's
+        return packed or self.proj_size > 0  # otherwise it is one call of oneDNN
 
 
 class GRU(RecurrentLayer):

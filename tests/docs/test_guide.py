@@ -74,7 +74,13 @@ def test_every_picture_is_drawn_by_a_chapter() -> None:
 def test_a_chapter_is_read_in_ten_minutes(chapter: Path) -> None:
     lines = chapter.read_text(encoding="utf-8").splitlines()
     words = " ".join(line for line in lines if not line.startswith("|")).split()  # a table is looked up
-    assert 300 <= len(words) <= 1500
+    assert 300 <= len([word for word in words if re.search(r"\w", word)]) <= 2000
+
+
+@pytest.mark.parametrize("page", [*CHAPTERS, GUIDE / "native.md"], ids=lambda path: path.stem)
+def test_code_is_at_most_84_characters_wide(page: Path) -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert [line for block in blocks for line in block.splitlines() if len(line) > 84] == []
 
 
 @each_chapter
