@@ -126,13 +126,17 @@ def assert_drawn_alike(path: Path, committed: Path) -> None:
 
 
 def curves(path: Path) -> list[list[tuple[float, float]]]:
-    """The lines of data in a picture by matplotlib: where sizes of letters move the axes, they move along."""
-    axes = next(g for g in ElementTree.parse(path).iter(f"{SVG}g") if g.get("id") == "axes_1")
+    """The lines and bands of data in a picture by matplotlib: where sizes of letters move the axes, they move along."""
+    root = ElementTree.parse(path).getroot()
+    axes = next(g for g in root.iter(f"{SVG}g") if g.get("id") == "axes_1")
     frame = points(next(axes.iter(f"{SVG}path")))
     (left, right), (top, bottom) = [(min(values), max(values)) for values in zip(*frame, strict=True)]
     clipped = [points(line) for line in axes.iter(f"{SVG}path") if line.get("clip-path")]
     data = [line for line in clipped if len(line) > 2]  # those of the grid have two points
     assert data
+    bands = [g for g in axes.iter(f"{SVG}g") if g.get("id", "").startswith("FillBetween")]
+    height = float(root.get("height", "").removesuffix("pt"))  # a band is drawn below the picture, and moved up
+    data += [[(x, y + height) for x, y in points(line)] for g in bands for line in g.iter(f"{SVG}path")]
     return [[((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in line] for line in data]
 
 
