@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import html
-import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -25,27 +24,9 @@ from ...equations.linear import halves
 from ...equations.lines import Line
 from ..record import Record, Records
 from ..summary import dead, roads, saturation, span, stuck, time_constants
+from ..words import words
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
-_WORDS = {
-    "RNN_TANH": {"h": "hidden state: what the unit emits and feeds back, between -1 and 1"},
-    "RNN_RELU": {"h": "hidden state: what the unit emits and feeds back, 0 or more"},
-    "LSTM": {
-        "i": "input gate: how much of the candidate is written, 0 none, 1 all",
-        "f": "forget gate: how much of the cell state is kept, 0 none, 1 all",
-        "g": "candidate: what could be written, between -1 and 1",
-        "o": "output gate: how much of the cell state is shown, 0 none, 1 all",
-        "c": "cell state: what the unit remembers",
-        "tanh_c": "the cell state, brought between -1 and 1",
-        "h": "hidden state: what the unit emits and feeds back",
-    },
-    "GRU": {
-        "r": "reset gate: how much of the past the candidate sees, 0 none, 1 all",
-        "z": "update gate: how much of the old state is kept, 0 none, 1 all",
-        "n": "candidate: what could be written, between -1 and 1",
-        "h": "hidden state: what the unit remembers, emits and feeds back",
-    },
-}
 
 
 def page(
@@ -139,7 +120,7 @@ def _layer(record: Record) -> dict[str, Any]:
     found = {
         "cell": cell.name,
         "units": _units(tensors),
-        "words": _words(cell),
+        "words": words(cell),
         "quantities": [
             *({"name": g, "gate": True, "range": bounds or _spread(tensors[g])} for g, bounds in gates.items()),
             *({"name": s, "gate": False, "range": _spread(tensors[s])} for s in cell.states),
@@ -240,18 +221,3 @@ def _keeping_gate(record: Record, state: str, kept: Tensor) -> str | None:
         return None
     gates = [g for g in record.cell.gates if g in names and g in record.tensors]
     return next((g for g in gates if torch.allclose(record[g], kept, equal_nan=True)), None)
-
-
-def _words(cell: Cell) -> dict[str, str]:
-    """What each name means, with a minus sign before numbers."""
-    words = _comments(cell) | _WORDS.get(cell.name, {})
-    return {name: re.sub(r"-(?=\d)", "\u2212", text) for name, text in words.items()}
-
-
-def _comments(cell: Cell) -> dict[str, str]:
-    """What `update` says of a line behind it: `f = torch.sigmoid(f)  # forget gate`."""
-    try:
-        source = inspect.getsource(cell.update)
-    except (OSError, TypeError):
-        return {}
-    return dict(re.findall(r"^\s*(\w+) = .*?#\s*(.+?)\s*$", source, re.MULTILINE))
