@@ -15,7 +15,21 @@ State = tuple[Tensor, ...]
 
 
 TAKEN = frozenset(
-    ("bias", "cell", "join", "layer", "lengths", "nodes", "reverse", "sequence", "step", "tensors", "unit", "valid")
+    (
+        "bias",
+        "cell",
+        "join",
+        "layer",
+        "lengths",
+        "name",
+        "nodes",
+        "reverse",
+        "sequence",
+        "step",
+        "tensors",
+        "unit",
+        "valid",
+    )
 )
 """Names that a trace has for something else, as an attribute or as a column, beside those of gates and states."""
 

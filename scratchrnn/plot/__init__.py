@@ -11,7 +11,19 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("scratchrnn.plot needs matplotlib: pip install 'scratchrnn[plot]'") from error
 
 from .diagram import diagram
-from .gates import gates, gradient_norms, histograms, unit
+from .gates import gates, histograms, unit
+from .gradients import gate_shares, gradient_norms
+from .remembering import carried, time_constants
 from .weights import weights
 
-__all__ = ["diagram", "gates", "gradient_norms", "histograms", "unit", "weights"]
+__all__ = [
+    "carried",
+    "diagram",
+    "gate_shares",
+    "gates",
+    "gradient_norms",
+    "histograms",
+    "time_constants",
+    "unit",
+    "weights",
+]

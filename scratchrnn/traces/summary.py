@@ -134,6 +134,43 @@ def carried(record: Record, state: str | None = None) -> tuple[str, Tensor]:
     return name, found[name]
 
 
+def contributions(record: Record, unit: int, sequence: int = 0, state: str | None = None) -> Tensor:
+    """What is left in a unit at each step of what every step before wrote, [T + 1, T]: rows wrote, columns read.
+
+        w_s = state_s - kept_s * state_{s-1}            of an LSTM i * g, of a GRU (1 - z) * n
+        left[s + 1, t] = w_s * kept_{s+1} * ... * kept_t
+
+    Row 0 is what is left of the state before the first step. Each column adds up to the state. A reverse direction
+    comes from the other end, so that the later steps are those that wrote before.
+
+    Args:
+        record: a layer and direction of a trace.
+        unit, sequence: which one of H, and which of the batch; T is the length of that one.
+        state: which, as of `carried`.
+
+    Raises:
+        IndexError: there is no such unit or sequence.
+        ValueError: as of `carried`.
+    """
+    name, kept = carried(record, state)
+    lengths = record.valid().sum(0)
+    for what, chosen, size in [("unit", unit, kept.shape[-1]), ("sequence", sequence, len(lengths))]:
+        if not 0 <= chosen < size:
+            raise IndexError(f"{what} should be from 0 to {size - 1}, got {chosen}")
+    T = int(lengths[sequence])
+    order = range(T)[::-1] if record.reverse else range(T)
+    after, before, share = (
+        t[:T, sequence, unit].detach().double() for t in (record[name], record[f"{name}_prev"], kept)
+    )
+    left, column = after.new_zeros(T + 1, T), after.new_zeros(T + 1)
+    column[0] = before[order[0]]
+    for t in order:
+        column = share[t] * column
+        column[t + 1] = after[t] - share[t] * before[t]
+        left[:, t] = column
+    return left
+
+
 def time_constants(record: Record, state: str | None = None) -> Tensor:
     """For how many steps each unit remembers, [H]: what it holds falls to 1 / e in so many.
 

@@ -25,7 +25,7 @@ from ..engine.native.run import runs
 from ..equations.adjoint import seen
 from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted
-from .record import Nodes, Record
+from .record import Nodes, Record, Records
 from .run_by import run_by
 from .traced import ModelTrace, Trace
 
@@ -108,7 +108,7 @@ def _trace_model(
 
     def traced(name: str, layer: Any, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):  # whatever the model switches on
-            calls[name].append(_trace_layer(run_by(layer), halves, differentiable, input, hx))
+            calls[name].append(_trace_layer(name, run_by(layer), halves, differentiable, input, hx))
         return calls[name][-1].output, calls[name][-1].state
 
     with diverted({layer: functools.partial(traced, name, layer) for name, layer in layers.items()}):
@@ -117,11 +117,11 @@ def _trace_model(
 
 
 def _trace_layer(
-    layer: RecurrentLayer, halves: bool, differentiable: bool, input: Tensor | PackedSequence, state: Any = None
+    name: str, layer: RecurrentLayer, halves: bool, differentiable: bool, input: Tensor | PackedSequence, state: Any
 ) -> Trace:
     packed = input if isinstance(input, PackedSequence) else None
     lengths = None if packed is None else _lengths(packed)
-    records: list[Record] = []
+    records: Records = {}
 
     def scan(
         cell: Cell,
@@ -150,13 +150,12 @@ def _trace_layer(
         tensors = {name: time_major(values) for name, values in rows.items()}
         bias = weights.bias_ih is not None
         join = (lambda steps: time_major(torch.cat(steps))) if differentiable else torch.stack
-        records.append(Record(tensors, cell, lengths, bias, found.nodes, join))
+        k = len(records) // (1 + layer.bidirectional)
+        records[k, reverse] = Record(tensors, cell, lengths, bias, found.nodes, join, name, k, reverse)
         return found.run.output, found.run.state
 
     output, last = layer.running_by(scan).forward(input, state)
-    directions = 2 if layer.bidirectional else 1
-    places = ((n // directions, bool(n % directions)) for n in range(len(records)))
-    return Trace(output, last, dict(zip(places, records, strict=True)))
+    return Trace(output, last, records)
 
 
 def _lengths(packed: PackedSequence) -> Tensor:

@@ -41,7 +41,21 @@ def second_no_prev(n, h_prev, c): ...
 def with_tape(tape, dh): ...
 
 
-TAKEN = ["bias", "cell", "join", "layer", "lengths", "nodes", "reverse", "sequence", "step", "tensors", "unit", "valid"]
+TAKEN = [
+    "bias",
+    "cell",
+    "join",
+    "layer",
+    "lengths",
+    "name",
+    "nodes",
+    "reverse",
+    "sequence",
+    "step",
+    "tensors",
+    "unit",
+    "valid",
+]
 BAD_GATES = [(), ("n", "n"), ("n", "1n"), ("n", ""), ("a b",), (None,), (1,)]
 BAD_SPLITS = [("r",), ("n", "r"), ("n_x",)]
 NAMES = "the pre-activations in the order of gates, then the states"
