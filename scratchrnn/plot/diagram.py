@@ -26,15 +26,16 @@ from .names import printed
 def diagram(cell: Cell, ax: Axes | None = None) -> Figure:
     """A cell's equations, a box for each, with arrows from the box that makes a value to those that use it.
 
-        >>> import scratchrnn as sr
-        >>> sr.plot.diagram(sr.cells.gru).savefig("gru.png")
-
     At the left the states before and what the weights give, at the right the states. States have a thick frame, and
     each state and gate its colour. In axes of yours the letters are as large as fits their size at the call.
 
     Raises:
         TypeError: `cell` is no `Cell`, or `ax` no Axes.
         ValueError: its `update` cannot be read: see `equations.Equations`.
+
+    Example:
+        >>> import scratchrnn as sr
+        >>> sr.plot.diagram(sr.cells.gru).savefig("gru.png")
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell should be a Cell, as scratchrnn.cells.lstm, got {type(cell).__name__}")

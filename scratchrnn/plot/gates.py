@@ -42,10 +42,6 @@ def gates(
 ) -> Figure:
     """Each gate and state of a layer as it reads one sequence: a panel for each, units down, steps across.
 
-        >>> import torch, scratchrnn as sr
-        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 3))
-        >>> sr.plot.gates(trace.layer(0), tokens=[*"hello"]).savefig("gates.png")
-
     0 is pale, what is above it blue, below orange. A gate's colours span what it can be: a sigmoid's 0 to 1, a tanh's
     -1 to 1, a state's the largest absolute value on both sides of 0. Pre-activations share one scale, and so does
     everything in a record of gradients, whose largest hundredth lies beyond it. Steps behind the sequence's end
@@ -63,6 +59,11 @@ def gates(
         IndexError: there is no such sequence.
         KeyError: the record has no such name.
         ValueError: there are no names, or not as many tokens as steps.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 3))
+        >>> sr.plot.gates(trace.layer(0), tokens=[*"hello"]).savefig("gates.png")
     """
     steps = steps_of(record, sequence, tokens)
     names = _names(record, names, [*record.cell.gates, *record.cell.states])
@@ -96,15 +97,16 @@ def unit(
 ) -> Figure:
     """The gates and states of unit k as lines over one sequence, a panel for each; arguments and errors as of `gates`.
 
-        >>> import torch, scratchrnn as sr
-        >>> trace = sr.trace(torch.nn.GRU(3, 4), torch.randn(5, 3))
-        >>> sr.plot.unit(trace.layer(0), 2, tokens=[*"hello"]).savefig("unit.png")
-
     The panels have the scales of `gates`, as far as this unit goes. Under a projection the emitted state mixes all
     units: it is shown only if named.
 
     Raises:
         IndexError: there is no such unit, too.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.GRU(3, 4), torch.randn(5, 3))
+        >>> sr.plot.unit(trace.layer(0), 2, tokens=[*"hello"]).savefig("unit.png")
     """
     steps = steps_of(record, sequence, tokens)
     H = max(t.shape[-1] for t in record.tensors.values())
@@ -134,10 +136,6 @@ def unit(
 def histograms(record: Record, names: Sequence[str] | None = None, ax: Axes | None = None) -> Figure:
     """How the values of each gate are distributed, over the steps of all sequences and all units, on one scale.
 
-        >>> import torch, scratchrnn as sr
-        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(50, 2, 3))
-        >>> sr.plot.histograms(trace.layer(0)).savefig("histograms.png")
-
     Where a gate has bounds, what lies within 5 % of its range from them is shaded, and its share written there: the
     mean over units of `summary.saturation`.
 
@@ -148,6 +146,11 @@ def histograms(record: Record, names: Sequence[str] | None = None, ax: Axes | No
 
     Raises:
         TypeError, KeyError, ValueError: as `gates`.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(50, 2, 3))
+        >>> sr.plot.histograms(trace.layer(0)).savefig("histograms.png")
     """
     expect_record(record)
     names = _names(record, names, saturable(record))

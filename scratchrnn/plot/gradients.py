@@ -26,11 +26,6 @@ def gradient_norms(
 ) -> Figure:
     """||dL/dh_t|| against t on a logarithmic axis, a line for each model: which gradients vanish, which explode.
 
-        >>> import torch, scratchrnn as sr
-        >>> trace = sr.trace(torch.nn.RNN(3, 4), torch.randn(50, 1, 3), differentiable=True)
-        >>> norms = sr.summary.gradient_norms(trace.gradients(trace.output[-1].sum()).layer(0))
-        >>> sr.plot.gradient_norms({"Elman (nn.RNN)": norms}).savefig("norms.png")
-
     A norm of 0 has no place on that axis: the line has a gap there, and a triangle at the lower edge stands for it.
 
     Args:
@@ -40,6 +35,12 @@ def gradient_norms(
     Raises:
         TypeError: `norms` or `radii` is no mapping, or `ax` no Axes.
         ValueError: there are no norms, some are not [T], or `radii` has a name that `norms` has not.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.RNN(3, 4), torch.randn(50, 1, 3), differentiable=True)
+        >>> norms = sr.summary.gradient_norms(trace.gradients(trace.output[-1].sum()).layer(0))
+        >>> sr.plot.gradient_norms({"Elman (nn.RNN)": norms}).savefig("norms.png")
     """
     _expect_norms(norms, radii)
     ax = axes_of(ax, 8, 3.6)
@@ -64,11 +65,6 @@ def gradient_norms(
 def gate_shares(gradients: Record, tokens: Sequence[Any] | None = None, ax: Axes | None = None) -> Figure:
     """Each gate's share in the gradient that goes back into the weights, step by step: `summary.gate_shares`.
 
-        >>> import torch, scratchrnn as sr
-        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 1, 3), differentiable=True)
-        >>> gradients = trace.gradients(trace.output[-1].sum()).layer(0)
-        >>> sr.plot.gate_shares(gradients, tokens=[*"hello"]).savefig("shares.png")
-
     A step that no gradient reaches stays empty.
 
     Args:
@@ -78,6 +74,12 @@ def gate_shares(gradients: Record, tokens: Sequence[Any] | None = None, ax: Axes
     Raises:
         TypeError: `gradients` is no record, or `ax` no Axes.
         ValueError: it is one of a trace itself, or there are not as many tokens as steps.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 1, 3), differentiable=True)
+        >>> gradients = trace.gradients(trace.output[-1].sum()).layer(0)
+        >>> sr.plot.gate_shares(gradients, tokens=[*"hello"]).savefig("shares.png")
     """
     shares = summary.gate_shares(gradients)
     if not of_gradients(gradients):

@@ -37,10 +37,6 @@ from .names import printed, title
 def time_constants(of: Record | Trace | ModelTrace, ax: Axes | None = None) -> Figure:
     """For how many steps units remember: `summary.time_constants`, a line for each layer, the longest unit first.
 
-        >>> import torch, scratchrnn as sr
-        >>> trace = sr.trace(torch.nn.LSTM(3, 16, num_layers=2), torch.randn(50, 2, 3))
-        >>> sr.plot.time_constants(trace).savefig("time_constants.png")
-
     The legend names the units that remember longest. Above the grey line a unit outlasts the sequences, and its time
     constant is a guess. One that keeps all, or nothing, stands as a triangle at the edge.
 
@@ -50,6 +46,11 @@ def time_constants(of: Record | Trace | ModelTrace, ax: Axes | None = None) -> F
     Raises:
         TypeError: `of` is neither, or `ax` no Axes.
         ValueError: a cell keeps nothing past its weights, as Elman's; or a layer of the model was called several times.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.LSTM(3, 16, num_layers=2), torch.randn(50, 2, 3))
+        >>> sr.plot.time_constants(trace).savefig("time_constants.png")
     """
     found = [*_time_constants(of)]
     ax = axes_of(ax, 8, 3.6)
@@ -109,10 +110,6 @@ def carried(
 ) -> Figure:
     """What is left in a unit, at each step, of what every earlier step wrote: `summary.contributions`.
 
-        >>> import torch, scratchrnn as sr
-        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 3))
-        >>> sr.plot.carried(trace.layer(0), 2, tokens=[*"hello"]).savefig("carried.png")
-
     A row is a step that wrote, the topmost what was there before the first; a column is a step that reads, and adds up
     to the state, which is drawn above. A row that stays dark is remembered.
 
@@ -127,6 +124,11 @@ def carried(
         TypeError: `record` is no record, or `ax` no Axes.
         IndexError: there is no such unit or sequence.
         ValueError: not as many tokens as steps; and as of `summary.carried`.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 3))
+        >>> sr.plot.carried(trace.layer(0), 2, tokens=[*"hello"]).savefig("carried.png")
     """
     steps = steps_of(record, sequence, tokens)
     left = summary.contributions(record, unit, sequence, state)

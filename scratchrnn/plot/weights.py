@@ -20,9 +20,6 @@ def weights(
 ) -> Figure:
     """The weights and biases of one layer and direction as images, on one scale that has 0 in its middle.
 
-        >>> import torch, scratchrnn as sr
-        >>> sr.plot.weights(torch.nn.LSTM(3, 4)).savefig("weights.png")
-
     Above 0 is blue, below orange. Lines separate the gates' blocks of rows. A projection has its own rows and its own
     panel.
 
@@ -35,6 +32,10 @@ def weights(
     Raises:
         TypeError: `layer` is no such layer, or `ax` no Axes.
         IndexError: it has no layer k, or no reverse direction.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> sr.plot.weights(torch.nn.LSTM(3, 4)).savefig("weights.png")
     """
     if not isinstance(layer, (nn.RNNBase, RecurrentLayer)):
         raise TypeError(f"layer should be a recurrent layer of torch.nn or scratchrnn, got {type(layer).__name__}")

@@ -33,7 +33,7 @@ class Record:
     """Whether the layer has biases."""
     nodes: Nodes = field(default_factory=dict)
     """Of a differentiable trace: what the tensors were made of, step by step, for `Trace.gradients`."""
-    join: Callable[[list[Tensor]], Tensor] = torch.stack
+    join: Callable[[list[Tensor]], Tensor] = field(default_factory=lambda: torch.stack)
     name: str = ""
     """Of the layer in its model, `encoder.lstm`; "" where it was traced alone."""
     layer: int = 0

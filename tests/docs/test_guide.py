@@ -7,6 +7,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -98,6 +99,12 @@ def test_sphinx_builds_the_guide_without_a_warning(tmp_path: Path) -> None:
     assert "scratchrnn.LSTM" in pages["api"]
     fetched = r"(?:src|href)=\"https?://[^\"]+\.(?:js|css|woff2?|png|svg)"
     assert [name for name, page in pages.items() if re.search(fetched, page)] == []  # nothing from a network
+    of_api = [path.read_text(encoding="utf-8") for path in (tmp_path / "out" / "api").glob("*.html")]
+    shown = [unescape(re.sub(r"<[^>]+>", "", page)) for page in of_api]
+    assert len(shown) == len(list((GUIDE / "api").glob("*.md")))
+    assert [re.findall(r".*(?:<object|object at |0x[0-9a-f]{6}|<factory>|<function).*", page) for page in shown] == [
+        []
+    ] * len(shown)
 
 
 def formulas(text: str) -> int:
