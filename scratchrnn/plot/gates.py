@@ -228,7 +228,7 @@ def _limits(record: Record, values: Mapping[str, Tensor]) -> dict[str, tuple[flo
 
 def _largest(values: Iterable[Tensor], share: float = 1.0) -> float:
     """The largest absolute value, or that below which so many of them lie; 1 where all are 0."""
-    sizes = torch.cat([t.detach().flatten() for t in values]).abs().nan_to_num(0.0, 0.0)
+    sizes = torch.cat([t.detach().double().flatten() for t in values]).abs().nan_to_num(0.0, 0.0)
     within = sizes.kthvalue(math.ceil(share * len(sizes))).values.item()
     return within or sizes.max().item() or 1.0
 

@@ -38,7 +38,7 @@ def time_constants(of: Record | Trace | ModelTrace, ax: Axes | None = None) -> F
     """For how many steps units remember: `summary.time_constants`, a line for each layer, the longest unit first.
 
     The legend names the units that remember longest. Above the grey line a unit outlasts the sequences, and its time
-    constant is a guess. One that keeps all, or nothing, stands as a triangle at the edge.
+    constant is extrapolated. One that keeps all, or nothing, stands as a triangle at the edge.
 
     Args:
         of: a layer and direction of a trace, or all of a trace, of a layer or of a model.
@@ -131,7 +131,7 @@ def carried(
         >>> sr.plot.carried(trace.layer(0), 2, tokens=[*"hello"]).savefig("carried.png")
     """
     steps = steps_of(record, sequence, tokens)
-    left = summary.contributions(record, unit, sequence, state)
+    left = summary.contributions(record, unit, sequence, state).cpu()
     name, _ = summary.carried(record, state)
     side = width_for(tokens, 6, side=True)
     ax = axes_of(ax, side + 1, side + 1.5)

@@ -188,6 +188,28 @@ def test_what_nobody_has_words_for_is_named() -> None:
     ]
 
 
+def commented(f: torch.Tensor, n: torch.Tensor, h_prev: torch.Tensor) -> torch.Tensor:
+    f = torch.sigmoid(f)  # forget gate: what is kept
+    return f * h_prev + (1 - f) * torch.tanh(n)
+
+
+def test_ones_own_words_are_the_comments_of_the_update() -> None:
+    record = sr.trace(sr.RecurrentLayer(sr.Cell("MINE", ("f", "n"), commented), I, H), torch.randn(T, B, I)).layer(0)
+    f, h = (panel for panel in drawn(plot.gates(record)) if panel.images)
+    assert [f.get_title(loc="left"), h.get_title(loc="left")] == ["f: forget gate: what is kept", "h"]
+    assert drawn(plot.histograms(record))[0].get_title() == "f, forget gate"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_trace_in_half_precision_is_drawn(dtype: torch.dtype) -> None:
+    trace = sr.trace(nn.GRU(I, H, dtype=dtype), torch.randn(T, B, I, dtype=dtype), differentiable=True)
+    for record in (trace.layer(0), trace.gradients(trace.output.sum()).layer(0)):
+        panel = images(plot.gates(record, names=["h"]))
+        np.testing.assert_array_equal(image(*panel.values()).get_array(), record.h[:, 0].detach().double().T)
+    assert drawn(plot.unit(trace.layer(0), 0))
+    assert drawn(plot.carried(trace.layer(0), 0))
+
+
 def test_a_layer_in_a_model_has_its_name_in_the_figure() -> None:
     model = nn.ModuleDict({"encoder": nn.ModuleDict({"lstm": nn.LSTM(I, H, 2, bidirectional=True)})})
     model.forward = lambda x: model["encoder"]["lstm"](x)  # type: ignore[method-assign, index]
