@@ -23,6 +23,7 @@ TAKEN = frozenset(
         "lengths",
         "name",
         "nodes",
+        "of_a_run",
         "reverse",
         "sequence",
         "step",

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
-from ..traces.record import Record, expect_record, of_gradients
+from ..traces.record import Record, expect_record
 from ..traces.summary import Saturation, saturable, saturation, span
 from .axes import (
     SIGNED,
@@ -77,7 +77,7 @@ def gates(
         low, high = limits[name]
         colours = UNSIGNED if low == 0 else SIGNED
         image = panel.imshow(values, aspect="auto", interpolation="nearest", cmap=colours, vmin=low, vmax=high)
-        beyond = "both" if of_gradients(record) and record[name].abs().max() > high else "neither"
+        beyond = "both" if not record.of_a_run() and record[name].abs().max() > high else "neither"
         ax.figure.colorbar(image, cax=bar, ticks=[low, (low + high) / 2, high], format="{x:.3g}", extend=beyond)
         bar.tick_params(labelsize=SMALL)
         name_panel(panel, record, name)
@@ -214,7 +214,7 @@ def _mark_saturation(panel: Axes, bounds: tuple[float, float], shares: Saturatio
 
 def _limits(record: Record, values: Mapping[str, Tensor]) -> dict[str, tuple[float, float]]:
     """The least and the largest value of each panel: a gate's span; states have their own, all others one scale."""
-    if of_gradients(record):  # a few steps have most of it
+    if not record.of_a_run():  # a few steps have most of it
         most = _largest(values.values(), share=0.99)
         return dict.fromkeys(values, (-most, most))
     found, states = {}, {*record.cell.states, *(f"{s}_prev" for s in record.cell.states)}

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
 from ..traces import summary
-from ..traces.record import Record, of_gradients
+from ..traces.record import Record
 from .axes import axes_of, colour_of, figure_of, legend, line_styles, numbers, time_axis, width_for
 from .names import short, title
 
@@ -82,7 +82,7 @@ def gate_shares(gradients: Record, tokens: Sequence[Any] | None = None, ax: Axes
         >>> sr.plot.gate_shares(gradients, tokens=[*"hello"]).savefig("shares.png")
     """
     shares = summary.gate_shares(gradients)
-    if not of_gradients(gradients):
+    if gradients.of_a_run():
         raise ValueError("gradients should be a record of Trace.gradients, got one of the trace itself")
     steps = len(next(iter(shares.values())))
     if tokens is not None and len(tokens) != steps:

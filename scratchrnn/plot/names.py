@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..cells.cell import Cell
 from ..equations.operations import OPERATIONS
-from ..traces.record import Record, of_gradients, place
+from ..traces.record import Record, place
 from ..traces.words import words
 
 
@@ -16,7 +16,7 @@ def title(record: Record, *more: str) -> str:
 def panel_title(record: Record, name: str) -> str:
     """`f: forget gate: how much of the cell state is kept, 0 none, 1 all`; of gradients, `dL/df: ...`."""
     said = meaning(record.cell, name)
-    called = f"dL/d{printed(name)}" if of_gradients(record) else printed(name)
+    called = f"dL/d{printed(name)}" if not record.of_a_run() else printed(name)
     return f"{called}: {said}" if said else called
 
 

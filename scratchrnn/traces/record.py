@@ -59,6 +59,10 @@ class Record:
     def __repr__(self) -> str:
         return f"{self.cell.name}, {shown(self)}"
 
+    def of_a_run(self) -> bool:
+        """Whether it holds what a layer did, not the gradients of that."""
+        return all(f"{state}_prev" in self.tensors for state in self.cell.states)
+
     def valid(self) -> Tensor:
         """[T, B]: whether the sequence has that step."""
         some = next(iter(self.tensors.values()))
@@ -69,11 +73,6 @@ class Record:
 
 Records: TypeAlias = dict[tuple[int, bool], Record]
 """Of a layer's runs one for each (k, reverse): its layers and directions."""
-
-
-def of_gradients(record: Record) -> bool:
-    """Whether the record is one of `Trace.gradients`, which have no states before."""
-    return f"{record.cell.states[0]}_prev" not in record.tensors
 
 
 def place(record: Record) -> str:

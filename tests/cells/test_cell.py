@@ -49,6 +49,7 @@ TAKEN = [
     "lengths",
     "name",
     "nodes",
+    "of_a_run",
     "reverse",
     "sequence",
     "step",

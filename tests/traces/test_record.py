@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 import scratchrnn as sr
 from scratchrnn.cells import elman
 from scratchrnn.traces import Trace
-from scratchrnn.traces.record import of_gradients, place
+from scratchrnn.traces.record import place
 
 I, H, LENGTHS = 3, 4, [2, 4, 1]  # noqa: E741 - input_size
 
@@ -181,7 +181,7 @@ def test_a_record_knows_its_place_in_the_model() -> None:
             "encoder.second, layer 0",
             "encoder.second, layer 0, reverse",
         ]
-        assert [of_gradients(record) for record in records] == [trace is not found] * 3
+        assert [record.of_a_run() for record in records] == [trace is found] * 3
     records = sr.trace(nn.LSTM(I, H, 2), x).records
     assert [place(record) for record in records.values()] == ["layer 0", "layer 1"]
 
