@@ -118,7 +118,8 @@ def carried(
         unit: which unit.
         sequence: which one of the batch.
         state: which state, where several go on past the weights: see `summary.carried`.
-        tokens: one for each step, to be written below and beside; the figure is as large as they need, about 40 inches at most.
+        tokens: one for each step, to be written below and beside; the figure is as large as they need, about 40 inches
+            at most.
 
     Raises:
         TypeError: `record` is no record, or `ax` no Axes.
