@@ -49,8 +49,8 @@ def content(records: Records) -> list[dict[str, Any]]:
     ]
 
 
-def records_of(content: list[dict[str, Any]], known: Iterable[Cell]) -> Records:
-    """The records again.
+def records_of(content: list[dict[str, Any]], known: Iterable[Cell], name: str = "") -> Records:
+    """The records again, of the layer of that name.
 
     Raises:
         ValueError: the cell of one is none of the known ones, or is as several of them.
@@ -58,7 +58,10 @@ def records_of(content: list[dict[str, Any]], known: Iterable[Cell]) -> Records:
     records = {}
     for kept in content:
         cell = _cell_of(kept["cell"], kept["built_in"], known)
-        records[kept["layer"], kept["reverse"]] = Record(kept["tensors"], cell, kept["lengths"], kept["bias"])
+        k, reverse = kept["layer"], kept["reverse"]
+        records[k, reverse] = Record(
+            kept["tensors"], cell, kept["lengths"], kept["bias"], name=name, layer=k, reverse=reverse
+        )
     return records
 
 

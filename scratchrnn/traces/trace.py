@@ -27,7 +27,7 @@ from ..equations.adjoint import seen
 from ..layers.one_step import RNNCellBase
 from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted
-from .record import Nodes, Record
+from .record import Nodes, Record, Records
 from .run_by import LAYER, ONE_STEP, own_forward, run_by, weights_of
 from .steps import Step, Steps
 from .traced import ModelTrace, Trace
@@ -145,7 +145,7 @@ def _trace_model(
                 step = _trace_step(by, halves, differentiable, input, hx)
                 of_cells.setdefault(name, Steps(by.cell, bool(by.bias))).take(step)
                 return step.returned if len(step.returned) > 1 else step.returned[0]
-            calls[name].append(_trace_layer(by, halves, differentiable, input, hx))
+            calls[name].append(_trace_layer(name, by, halves, differentiable, input, hx))
         return calls[name][-1].output, calls[name][-1].state
 
     with diverted({part: functools.partial(traced, name, part) for name, part in parts.items()}):
@@ -177,11 +177,11 @@ def _trace_step(module: RNNCellBase, halves: bool, differentiable: bool, input: 
 
 
 def _trace_layer(
-    layer: RecurrentLayer, halves: bool, differentiable: bool, input: Tensor | PackedSequence, state: Any = None
+    name: str, layer: RecurrentLayer, halves: bool, differentiable: bool, input: Tensor | PackedSequence, state: Any
 ) -> Trace:
     packed = input if isinstance(input, PackedSequence) else None
     lengths = None if packed is None else _lengths(packed)
-    records: list[Record] = []
+    records: Records = {}
 
     def scan(
         cell: Cell,
@@ -210,13 +210,12 @@ def _trace_layer(
         tensors = {name: time_major(values) for name, values in rows.items()}
         bias = weights.bias_ih is not None
         join = (lambda steps: time_major(torch.cat(steps))) if differentiable else torch.stack
-        records.append(Record(tensors, cell, lengths, bias, found.nodes, join))
+        k = len(records) // (1 + layer.bidirectional)
+        records[k, reverse] = Record(tensors, cell, lengths, bias, found.nodes, join, name, k, reverse)
         return found.run.output, found.run.state
 
     output, last = layer.running_by(scan).forward(input, state)
-    directions = 2 if layer.bidirectional else 1
-    places = ((n // directions, bool(n % directions)) for n in range(len(records)))
-    return Trace(output, last, dict(zip(places, records, strict=True)))
+    return Trace(output, last, records)
 
 
 def _lengths(packed: PackedSequence) -> Tensor:

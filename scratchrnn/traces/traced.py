@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -281,7 +281,7 @@ def _gradients(traces: Sequence[Trace], loss: Tensor) -> list[Trace]:
     def gradient(record: Record) -> Record:
         # A shorter sequence's rows are in fewer steps, so they are joined as they were before.
         tensors = {name: record.join([next(found) for _ in of_steps]) for name, of_steps in record.nodes.items()}
-        return Record(tensors, record.cell, record.lengths, record.bias)
+        return replace(record, tensors=tensors, nodes={})
 
     return [Trace(None, None, {place: gradient(record) for place, record in t.records.items()}) for t in traces]
 
@@ -307,7 +307,7 @@ def load_trace(path: str, cells: Iterable[Cell] = ()) -> Trace | ModelTrace:
     try:
         if "trace" in kept:
             return _trace_of(kept["trace"], known)
-        calls = {name: [_trace_of(call, known) for call in calls] for name, calls in kept["calls"].items()}
+        calls = {name: [_trace_of(call, known, name) for call in calls] for name, calls in kept["calls"].items()}
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError):
         raise ValueError(f"{path} should be a file that a trace was saved to, it holds something else") from None
     return ModelTrace(None, calls)
@@ -321,8 +321,8 @@ def _content(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _trace_of(kept: dict[str, Any], known: Iterable[Cell]) -> Trace:
-    return Trace(kept["output"], kept["state"], records_of(kept["records"], known))
+def _trace_of(kept: dict[str, Any], known: Iterable[Cell], name: str = "") -> Trace:
+    return Trace(kept["output"], kept["state"], records_of(kept["records"], known, name))
 
 
 def _suffix(k: int, reverse: bool) -> str:

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -80,7 +81,9 @@ def test_every_picture_is_drawn_by_a_chapter() -> None:
 def test_a_chapter_is_read_in_ten_minutes(chapter: Path) -> None:
     text = re.sub(r"^```python\n(.*?)^```", lambda block: typed(block[1]), chapter.read_text("utf-8"), flags=BLOCK)
     words = " ".join(line for line in text.splitlines() if not line.startswith("|")).split()
-    assert 300 <= len([word for word in words if re.search(r"\w", word)]) <= 2000  # a table and what an example prints are looked up
+    assert (
+        300 <= len([word for word in words if re.search(r"\w", word)]) <= 2000
+    )  # a table and what an example prints are looked up
 
 
 def typed(block: str) -> str:
@@ -157,6 +160,11 @@ def test_sphinx_builds_the_guide_without_a_warning(pages: Path) -> None:
     assert "scratchrnn.LSTM" in texts["api"]
     fetched = r"(?:src|href)=\"https?://[^\"]+\.(?:js|css|woff2?|png|svg)"
     assert [name for name, text in texts.items() if re.search(fetched, text)] == []  # nothing from a network
+    of_api = [path.read_text(encoding="utf-8") for path in (pages / "api").glob("*.html")]
+    shown = [unescape(re.sub(r"<[^>]+>", "", text)) for text in of_api]
+    assert len(shown) == len(list((GUIDE / "api").glob("*.md")))
+    address = r".*(?:<object|object at |0x[0-9a-f]{6}|<factory>|<function).*"
+    assert [re.findall(address, text) for text in shown] == [[]] * len(shown)
 
 
 def test_every_link_of_a_notebook_leads_somewhere(pages: Path) -> None:

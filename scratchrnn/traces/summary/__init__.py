@@ -3,6 +3,7 @@
 from .measures import (
     Saturation,
     carried,
+    contributions,
     dead,
     gate_shares,
     gradient_norms,
@@ -24,6 +25,7 @@ __all__ = [
     "Span",
     "TraceReport",
     "carried",
+    "contributions",
     "dead",
     "gate_shares",
     "gradient_norms",
