@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..cells.cell import Cell
 from ..cells.probe import some_arguments
 from .equations import Equations
 from .lines import Line
+from .terms import terms
 
 
 def departure(cell: Cell) -> str | None:
@@ -62,8 +63,8 @@ def _that_lead_to(results: set[str], lines: Sequence[Line]) -> list[Line]:
 
 def _term(expected: Line, lacking: Tensor, values: Mapping[str, Tensor | float]) -> str:
     """Which of the terms of a sum is what is lacking, or lacking twice."""
-    terms = [*_terms(expected.expression)]
-    for term, negative in terms if len(terms) > 1 else []:
+    parts = [*terms(expected.expression)]
+    for term, negative in parts if len(parts) > 1 else []:
         value = (-1 if negative else 1) * Line("", term).evaluate(values)
         shown = f"`{'-' if negative else '+'} {ast.unparse(term)}`"
         if _close(lacking, value):
@@ -71,18 +72,6 @@ def _term(expected: Line, lacking: Tensor, values: Mapping[str, Tensor | float])
         if _close(lacking, 2 * value):
             return f": it has the term {shown} with the other sign"
     return ""
-
-
-def _terms(node: ast.expr, negative: bool = False) -> Iterator[tuple[ast.expr, bool]]:
-    """The terms of a sum, and whether each is subtracted."""
-    match node:
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
-            yield from _terms(left, negative)
-            yield from _terms(right, negative != isinstance(op, ast.Sub))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            yield operand, not negative
-        case _:
-            yield node, negative
 
 
 def _close(a: Tensor | float, b: Tensor | float) -> bool:
