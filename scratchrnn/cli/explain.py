@@ -18,7 +18,7 @@ from ..equations.explain import SHOWN, Entry, Equation, Section, Table, explain
 from ..equations.worked_example import agrees, walk
 from ..parity.subjects import imported
 
-_CELLS = {twin.word: twin.cell for twin in TWINS}
+CELLS = {twin.word: twin.cell for twin in TWINS}
 
 
 def add_parser(commands: Any) -> None:
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         "error in the program.",
     )
     add = command.add_argument
-    add("cell", metavar="CELL", help=f"{', '.join(_CELLS)}, or a Cell of your own as my.module:name")
+    add("cell", metavar="CELL", help=f"{', '.join(CELLS)}, or a Cell of your own as my.module:name")
     add("--input-size", metavar="I", type=int, default=3, help="default: 3")
     add("--hidden-size", metavar="H", type=int, default=2, help="default: 2")
     add("--numbers", action="store_true", help="walk one step forward and back with numbers, and check the results")
@@ -69,10 +69,10 @@ def run(options: argparse.Namespace, console: Any) -> int:
 
 def named_cell(name: str) -> Cell:
     """A built-in cell by its word, or one at `my.module:name`."""
-    if name in _CELLS:
-        return _CELLS[name]
+    if name in CELLS:
+        return CELLS[name]
     if ":" not in name:
-        raise ValueError(f"CELL should be {', '.join(_CELLS)}, or of the form my.module:name, got {name!r}")
+        raise ValueError(f"CELL should be {', '.join(CELLS)}, or of the form my.module:name, got {name!r}")
     found = imported("CELL", name)
     if not isinstance(found, Cell):
         raise ValueError(f"CELL {name!r} should be a scratchrnn.Cell, got {found!r}")
