@@ -18,7 +18,8 @@ from .explain import CELLS, named_cell
 from .files import write_json
 from .terminal import coloured, count
 
-_HOW = "Type the right side, in any algebra that gives the same. ? is a hint, skip the next line, quit the end for now."
+_HOW = """Type the right side: any algebra that gives the same is right.
+?: a hint    skip: the next line    quit: the end for now"""
 _HINTS = 3  # the last is the line
 
 Kept = dict[str, dict[str, Any]]
@@ -91,18 +92,15 @@ def _introduce(cell: Cell, asked: Mapping[str, Exercise], adjoint: bool, console
         console.print("dX is the gradient of the loss by X. The step forward:\n")
         for each in of.named:
             console.print(f"  {each.text}")
-        console.print(f"\nFrom the loss and the later steps arrives {' and '.join(of.arriving)}.")
+        verb = "arrives" if len(of.arriving) == 1 else "arrive"
+        console.print(f"\n{' and '.join(of.arriving)} {verb} from the loss and the later steps.")
         if of.direct_gradient in asked:
-            console.print(
-                f"{of.direct_gradient} is the part of d{cell.states[0]}_prev that does not come through W_hh."
-            )
-        console.print()
+            whole = f"d{cell.states[0]}_prev"
+            console.print(f"{of.direct_gradient} is the part of {whole} that does not come through W_hh.")
     else:
-        state = f"{cell.states[0]}_prev"
-        console.print(
-            f"x is the input, {state} the hidden state before; * is the Hadamard product, W x a matrix product."
-        )
-        console.print("Of the linear part, which is alike for every gate, one gate is asked for.\n")
+        console.print(f"x is the input, {cell.states[0]}_prev the hidden state before the step.")
+        console.print("* is the Hadamard product, W x a matrix product, of which one gate's is asked for.")
+    console.print()
 
 
 def _aside(exercise: Exercise) -> str:
