@@ -193,7 +193,8 @@ def _names(node: ast.expr, exercise: Exercise) -> Iterator[Mistake]:
         times = sum(isinstance(part, ast.Name) and part.id == name for part in ast.walk(node))
         for place in range(times if times > 1 else 0):
             for other, _ in others:
-                yield Mistake(_put(node, {name: other}, place), f"{_code(other)} stands where `{name}` should, once")
+                said = f"{_code(other)} stands in one place where `{name}` should"
+                yield Mistake(_put(node, {name: other}, place), said)
 
 
 def _beside(node: ast.expr, exercise: Exercise) -> Iterator[Mistake]:
