@@ -29,8 +29,8 @@ class Exercise(NamedTuple):
     """Random numbers for every name that may be used, which fulfil the lines before: vectors are columns."""
     before: tuple[Line, ...]
     """The lines that stand before it; before a gradient's those of the whole step forward, too."""
-    after: tuple[str, ...]
-    """The names of the lines that come later."""
+    after: tuple[Line, ...]
+    """The lines that come later."""
     through: Line | None
     """The forward line that is differentiated, where a gradient is asked for."""
 
@@ -70,8 +70,8 @@ def exercises(cell: Cell, adjoint: bool = False) -> dict[str, Exercise]:
     lines, known, found = [*linear, *forward, *derived], _given(cell, adjoint), {}
     for k, each in enumerate(lines):
         if each.target in asked:
-            after = tuple(later.target for later in lines[k + 1 :])
-            found[each.target] = Exercise(cell, each, {**known}, (*lines[:k],), after, through.get(each.target))
+            before, after = (*lines[:k],), (*lines[k + 1 :],)
+            found[each.target] = Exercise(cell, each, {**known}, before, after, through.get(each.target))
         known[each.target] = value(each.expression, known)
     return found
 

@@ -62,7 +62,7 @@ def _expect_known(exercise: Exercise, expression: ast.expr) -> None:
             others = [n for n in (f"{name}_next", f"{name}_pre", f"{name}_prev") if n in exercise.known]
             meant = f"; did you mean {others[0]}?" if others else ""
             raise ValueError(f"{name} is what this line computes{meant}")
-        if name in exercise.after:
+        if any(name == later.target for later in exercise.after):
             raise ValueError(f"{name} is not known yet here: its line comes later")
         if name in OPERATIONS:
             raise ValueError(f"{name} is a function: write {name}(...)")

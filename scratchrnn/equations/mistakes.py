@@ -15,7 +15,6 @@ from .answers import value
 from .derivation import derivation
 from .equations import Equations
 from .exercises import Exercise
-from .linear import linear_forward
 from .lines import Line
 from .terms import factors, multiplied, summed, terms
 
@@ -65,11 +64,9 @@ def mistakes(exercise: Exercise) -> Iterator[Mistake]:
     """The true right side with one thing changed, in each way that is tried first; a few are right in spite of it."""
     whole = exercise.line.expression
     yield from _of_another_function(exercise)
+    yield from _another_line(exercise)
     yield from _one_thing(whole, exercise)
     yield from _beside(whole, exercise)
-    for other in linear_forward(exercise.cell) if exercise.linear else ():
-        if other.target != exercise.line.target:
-            yield Mistake(other.expression, f"that is {other.target}: every gate has weights of its own")
 
 
 def _one_thing(node: ast.expr, exercise: Exercise) -> Iterator[Mistake]:
@@ -271,6 +268,14 @@ def _of_another_function(exercise: Exercise) -> Iterator[Mistake]:
                 for gradient in (each for step in steps for each in step.gradients):
                     if gradient.target == exercise.line.target:
                         yield Mistake(gradient.expression, said)
+
+
+def _another_line(exercise: Exercise) -> Iterator[Mistake]:
+    """The right sides of later lines, as far as all in them is known here, and of the linear part those of earlier."""
+    for each in (*(exercise.before if exercise.linear else ()), *exercise.after):
+        is_name = isinstance(each.expression, ast.Name)
+        if not is_name and {*each.names} <= {*exercise.known}:
+            yield Mistake(each.expression, f"that is {each.target}")
 
 
 def _multiple(true: Tensor, answer: Tensor) -> str:
