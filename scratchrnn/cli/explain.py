@@ -22,7 +22,7 @@ from ..parity.subjects import imported
 from .effect import effect
 from .sections import show
 
-_CELLS = {twin.word: twin.cell for twin in TWINS}
+CELLS = {twin.word: twin.cell for twin in TWINS}
 _SEEDS = 4
 
 
@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
         "usage, 3 an error in the program.",
     )
     add = command.add_argument
-    own = f"{', '.join(_CELLS)}, or a Cell of your own as my.module:name"
+    own = f"{', '.join(CELLS)}, or a Cell of your own as my.module:name"
     add("cells", metavar="CELL", nargs="+", help=f"{own}; two with --diff")
     add("--input-size", metavar="I", type=int, default=3, help="default: 3")
     add("--hidden-size", metavar="H", type=int, default=2, help="default: 2")
@@ -123,10 +123,10 @@ def _reduced(cell: Cell, reduced: Cell, options: argparse.Namespace, console: An
 
 def named_cell(name: str) -> Cell:
     """A built-in cell by its word, or one at `my.module:name`."""
-    if name in _CELLS:
-        return _CELLS[name]
+    if name in CELLS:
+        return CELLS[name]
     if ":" not in name:
-        raise ValueError(f"CELL should be {', '.join(_CELLS)}, or of the form my.module:name, got {name!r}")
+        raise ValueError(f"CELL should be {', '.join(CELLS)}, or of the form my.module:name, got {name!r}")
     found = imported("CELL", name)
     if not isinstance(found, Cell):
         raise ValueError(f"CELL {name!r} should be a scratchrnn.Cell, got {found!r}")

@@ -12,13 +12,14 @@ from typing import Any
 
 from .. import interruption
 from ..engine.native import Unavailable
-from . import bench, diagnose, doctor, explain, explore, verify
+from . import bench, diagnose, doctor, explain, explore, quiz, verify
 
 _COMMANDS: dict[str, Any] = {
     "verify": verify,
     "diagnose": diagnose,
     "bench": bench,
     "explain": explain,
+    "quiz": quiz,
     "explore": explore,
     "doctor": doctor,
 }

@@ -13,6 +13,7 @@ from ..cells.cell import Cell
 from ..cells.probe import some_arguments
 from .equations import Equations
 from .lines import Line
+from .terms import terms
 
 
 class Departure(NamedTuple):
@@ -82,13 +83,13 @@ def _that_lead_to(results: set[str], lines: Sequence[Line]) -> list[Line]:
 
 def _lacking(expected: Line, lacking: Tensor, values: Mapping[str, Tensor | float]) -> str:
     """Which term of a sum is what is lacking, or lacking twice; or which factor of a term makes the difference."""
-    terms = [*_terms(expected.expression)]
-    for term, negative in terms:
+    parts = [*terms(expected.expression)]
+    for term, negative in parts:
         value, shown = _value(term, negative, values), f"`{'-' if negative else '+'} {ast.unparse(term)}`"
-        if len(terms) > 1 and _close(lacking, value):
+        if len(parts) > 1 and _close(lacking, value):
             return f"it lacks the term {shown}"
         if _close(lacking, 2 * value):
-            return f"it has the term {shown} with the other sign" if len(terms) > 1 else "it has the other sign"
+            return f"it has the term {shown} with the other sign" if len(parts) > 1 else "it has the other sign"
         for factor, others in _factors(term):
             if _close(lacking, value - _value(others, negative, values)):
                 return f"it lacks the factor `{ast.unparse(factor)}`"
@@ -114,7 +115,7 @@ def _factors(term: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
 
 def _multiplied_out(node: ast.expr) -> Iterator[tuple[ast.expr, bool]]:
     """The terms of a sum, of products of sums too."""
-    for term, negative in _terms(node):
+    for term, negative in terms(node):
         match term:
             case ast.BinOp(left=left, op=ast.Mult(), right=right):
                 for a, minus in _multiplied_out(left):
@@ -122,18 +123,6 @@ def _multiplied_out(node: ast.expr) -> Iterator[tuple[ast.expr, bool]]:
                         yield ast.BinOp(a, ast.Mult(), b), negative ^ minus ^ negated
             case _:
                 yield term, negative
-
-
-def _terms(node: ast.expr, negative: bool = False) -> Iterator[tuple[ast.expr, bool]]:
-    """The terms of a sum, and whether each is subtracted."""
-    match node:
-        case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as op, right=right):
-            yield from _terms(left, negative)
-            yield from _terms(right, negative != isinstance(op, ast.Sub))
-        case ast.UnaryOp(op=ast.USub(), operand=operand):
-            yield operand, not negative
-        case _:
-            yield node, negative
 
 
 def _close(a: Tensor | float, b: Tensor | float) -> bool:

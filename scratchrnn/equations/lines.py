@@ -58,7 +58,7 @@ class Line(NamedTuple):
         Raises:
             KeyError: `values` lacks a name.
         """
-        functions = {f: _function(f) for f in _functions(self.expression)}
+        functions = {f: function(f) for f in called(self.expression)}
         value: Tensor = eval(self.code, {"__builtins__": {}} | functions, {name: values[name] for name in self.names})
         return value
 
@@ -96,9 +96,11 @@ def _names(node: ast.AST) -> list[str]:
     return [name for child in ast.iter_child_nodes(node) for name in _names(child)]
 
 
-def _function(name: str) -> Callable[..., Tensor]:
+def function(name: str) -> Callable[..., Tensor]:
+    """What a function of a line is in torch."""
     return OPERATIONS[name].function if name in OPERATIONS else getattr(torch, name)
 
 
-def _functions(node: ast.AST) -> list[str]:
+def called(node: ast.AST) -> list[str]:
+    """The names of the functions that are called in it."""
     return [call.func.id for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)]

@@ -32,7 +32,7 @@ def test_a_command_written_almost_right_is_guessed(word: str, meant: str, capsys
         cli.main([word, "lstm"])
     assert stopped.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    commands = "verify, diagnose, bench, explain, explore or doctor"
+    commands = "verify, diagnose, bench, explain, quiz, explore or doctor"
     assert last == f"scratchrnn: error: COMMAND should be {commands}, got '{word}'{meant}"
 
 

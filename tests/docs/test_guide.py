@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib.util
 import inspect
+import io
 import json
 import re
 import subprocess
@@ -17,6 +18,8 @@ from xml.etree import ElementTree
 import pytest
 
 import scratchrnn as sr
+from scratchrnn import cells, cli
+from scratchrnn.equations import Exercise, exercises
 from scratchrnn.parity.diagnosis.causes import GRADIENTS, OTHERS, OUTPUTS
 from scratchrnn.parity.diagnosis.laws import LAWS
 
@@ -32,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 def test_the_chapters_are_those_of_the_index() -> None:
     linked = re.findall(r"^\d+\. \[.+?\]\((.+?)\)", (GUIDE / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(linked) == 9
+    assert len(linked) == 10
     assert linked == [path.name for path in CHAPTERS]
 
 
@@ -68,6 +71,33 @@ def test_the_causes_and_laws_are_those_of_the_tables() -> None:
     causes = [(row.slug, row.says, row.fix) for row in (*OUTPUTS, *GRADIENTS)]
     causes += [(slug, *said) for slug, said in OTHERS.items()]
     assert listed == causes + [(law.name, law.sentence, law.meaning) for law in LAWS]
+
+
+def test_the_exercises_are_the_lines_of_the_cells() -> None:
+    chapter = (GUIDE / "9-exercises.md").read_text(encoding="utf-8")
+    asked = [
+        e for cell in (cells.elman, cells.lstm, cells.gru) for back in (0, 1) for e in exercises(cell, back).values()
+    ]
+    assert "\n".join(re.findall(r"<details>.*?</details>", chapter, re.DOTALL)) == "\n".join(map(folded, asked))
+
+
+def folded(exercise: Exercise) -> str:
+    """The question, and below it the line, which a click shows."""
+    through = f", through <code>{exercise.through.text}</code>" if exercise.through else ""
+    question = f"<summary><code>{exercise.line.target} = ?</code>{through}</summary>"
+    return f"<details>{question}\n\n`{exercise.line.text}`\n\n</details>"
+
+
+def test_the_quiz_says_what_the_chapter_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chapter = (GUIDE / "9-exercises.md").read_text(encoding="utf-8")
+    arguments, shown = re.findall(r"```text\n\$ scratchrnn ([^\n]+)\n(.*?)```", chapter, re.DOTALL)[0]
+    answers = re.findall(r"^> (.+\n)", shown, re.MULTILINE)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(answers)))
+    cli.main(arguments.split())
+    assert capsys.readouterr().out == shown
 
 
 def test_every_picture_is_drawn_by_a_chapter() -> None:

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from scratchrnn.equations.answers import read, value
 from scratchrnn.equations.derivation import derivation, one_at_a_time
 from scratchrnn.equations.lines import line
 from scratchrnn.equations.operations import OPERATIONS, meant
@@ -96,3 +97,15 @@ def test_every_name_that_a_row_has_in_torch_is_there_and_means_it(row):
     assert row.cost >= 1
     assert set(row.gradients) <= set(row.signature.parameters)
     assert row.gradients or row.expansion
+
+
+@pytest.mark.parametrize(("name", "numbers"), CASES, ids=lambda v: v if isinstance(v, str) else repr(v))
+def test_what_is_typed_is_evaluated_as_a_line_is(name, numbers):
+    row = OPERATIONS[name]
+    values = {n: torch.tensor(EDGES, dtype=torch.float64).roll(k) for k, n in enumerate(tensors(row))}
+    of_row = written(row, numbers)
+    given = values | ({"condition": values["condition"] > 0} if "condition" in values else {})
+    if "condition" in values:
+        values["condition"] = given["condition"].double()
+    expected = of_row.evaluate(given).double()
+    torch.testing.assert_close(value(read(of_row.code), values), expected, rtol=0, atol=0, equal_nan=True)

@@ -1,0 +1,188 @@
+"""What a person types for the right side of a line: read, and evaluated, without running any of it as a program."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .lines import function
+from .operations import OPERATIONS, operation
+
+_LONGEST = 500  # characters
+_DEEPEST = 50  # operations, each within the next
+_LARGEST_EXPONENT = 9
+
+_SPELLINGS = {"^": "**", "²": "**2", "³": "**3", "σ": "sigmoid", "−": "-", "≤": "<=", "≥": ">="}  # noqa: RUF001
+_SPELLINGS |= dict.fromkeys("⊙∘·×∗", "*")  # noqa: RUF001
+_ALSO = {"max": "maximum", "min": "minimum"}
+_ALLOWED = re.compile(r"[A-Za-z0-9_ .,+\-*/@()<>=!]")
+_WRITTEN = "names, numbers, + - * / ^, comparisons and functions as tanh(c)"
+
+
+def read(text: str, functions: Container[str] = (), products: bool = False) -> ast.expr:
+    """The expression that was typed, made of what lines are made of.
+
+    Beside Python's spellings it may have ^ for a power, a sigma, ⊙, and `torch.` before a function.
+
+    Args:
+        text: what was typed.
+        functions: that may be called beside the rows of `operations`.
+        products: whether `W x` is a matrix product, as `Line.text` has it.
+
+    Raises:
+        ValueError: it is no such expression, too long or too deep, or has too large an exponent.
+    """
+    if not text.strip():
+        raise ValueError("nothing was typed")
+    if len(text) > _LONGEST:
+        raise ValueError(f"a right side has at most {_LONGEST} characters here, got {len(text)}")
+    text = "".join(_SPELLINGS.get(character, character) for character in text.strip().replace("\t", " "))
+    if strange := [character for character in text if not _ALLOWED.fullmatch(character)]:
+        raise ValueError(f"{strange[0]!a} cannot be read: a right side has {_WRITTEN}")
+    text = re.sub(r"\btorch\.(?=[a-z])", "", text)
+    if products:
+        text = re.sub(r"(?<=[\w)]) +(?=[A-Za-z])", " @ ", text)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python's, of spellings as 1if
+            found = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        at = text[max(0, (getattr(error, "offset", None) or 1) - 1) :].strip()
+        near = f" at `{at}`" if at and at != text else ""
+        missing = "" if products else "; between two factors stands *, and each ( has its )"
+        raise ValueError(f"`{text}` cannot be read{near}{missing}") from None
+    if _is_deeper(found, _DEEPEST):
+        raise ValueError(f"a right side has at most {_DEEPEST} operations within each other here")
+    return _allowed(found, functions)
+
+
+def _is_deeper(node: ast.AST, levels: int) -> bool:
+    """Found without recursion, which ends at a depth of its own."""
+    level: list[ast.AST] = [node]
+    for _ in range(levels):
+        level = [child for part in level for child in ast.iter_child_nodes(part)]
+    return bool(level)
+
+
+def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
+    """The same expression, with the functions' names as rows have them.
+
+    Raises:
+        ValueError: there is something in it that no line has.
+    """
+
+    def inner(part: ast.expr) -> ast.expr:
+        return _allowed(part, functions)
+
+    match node:
+        case ast.Name():
+            return node
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return node
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return inner(operand)
+        case ast.UnaryOp(op=ast.USub() as op, operand=operand):
+            return ast.UnaryOp(op, inner(operand))
+        case ast.BinOp(left=left, op=ast.Pow() as op, right=right):
+            return ast.BinOp(inner(left), op, _exponent(right))
+        case ast.BinOp(left=left, op=op, right=right) if isinstance(op, ast.MatMult) or operation(node) is not None:
+            return ast.BinOp(inner(left), op, inner(right))
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if operation(node) is not None:
+            return ast.Compare(inner(left), [op], [inner(right)])
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
+            return _call(
+                name, [*map(inner, arguments)], [ast.keyword(k.arg, inner(k.value)) for k in keywords], functions
+            )
+    raise ValueError(f"`{ast.unparse(node)}` cannot stand here: a right side has {_WRITTEN}")
+
+
+def _exponent(node: ast.expr) -> ast.expr:
+    match node:
+        case ast.Name():
+            return node
+        case (
+            ast.Constant(value=int() | float() as number)
+            | ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number))
+        ) if not isinstance(number, bool) and number <= _LARGEST_EXPONENT:
+            return node
+    raise ValueError(f"an exponent should be a number of at most {_LARGEST_EXPONENT}, got `{ast.unparse(node)}`")
+
+
+def _call(name: str, given: list[ast.expr], keywords: list[ast.keyword], functions: Container[str]) -> ast.expr:
+    name = _ALSO.get(name, name)
+    call = ast.Call(ast.Name(name), given, keywords)
+    if name in OPERATIONS:
+        row = OPERATIONS[name]
+        try:
+            row.arguments(call)
+        except TypeError:
+            raise ValueError(f"`{ast.unparse(call)}`: it is {name}({row.parameters})") from None
+    elif name not in functions:
+        raise ValueError(f"{name} is no function that is known here: sigmoid, tanh, relu, exp and such are")
+    return call
+
+
+def value(node: ast.expr, values: Mapping[str, Tensor]) -> Tensor:
+    """What an expression of a line gives where each name stands for its tensor; a comparison is 1 where it holds.
+
+    Raises:
+        ValueError: shapes do not fit, or something should be a number that is none.
+    """
+    match node:
+        case ast.Name(id=name):
+            return values[name]
+        case ast.Constant(value=int() | float() as number):
+            return torch.tensor(float(number), dtype=torch.float64)
+        case ast.BinOp(left=left, op=ast.MatMult(), right=right):
+            a, b = value(left, values), value(right, values)
+            if a.dim() != 2 or a.shape[1] == 1:
+                said = f"{ast.unparse(left)} is no matrix: a matrix product is W @ x, and between two vectors stands *"
+                raise ValueError(f"`{ast.unparse(node)}`: {said}")
+            if b.dim() != 2 or a.shape[1] != b.shape[0]:
+                raise ValueError(f"`{ast.unparse(node)}`: the matrix has not as many columns as the vector has rows")
+            return a @ b
+        case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int() | float() as exponent)):
+            return value(left, values) ** exponent
+        case ast.BinOp(left=left, right=right) | ast.Compare(left=left, comparators=[right]):
+            row, given = operation(node), [value(left, values), value(right, values)]
+            if row is not None:
+                _expect_alike(node, given)
+                found: Tensor = row.function(*given)
+                return found.to(torch.float64)  # a comparison's is of truth values
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -value(operand, values)
+        case ast.Call(func=ast.Name(id=name)):
+            return _called(name, node, values)
+    raise ValueError(f"`{ast.unparse(node)}` cannot be evaluated")
+
+
+def _called(name: str, node: ast.Call, values: Mapping[str, Tensor]) -> Tensor:
+    row = OPERATIONS.get(name)
+    if row is None:
+        tensors = {str(k): value(argument, values) for k, argument in enumerate(node.args)}
+    else:
+        tensors = {parameter: value(argument, values) for parameter, argument in row.arguments(node).items()}
+    _expect_alike(node, [*tensors.values()])
+    try:
+        if row is None:
+            return function(name)(*tensors.values())
+        given: dict[str, Any] = {n: t if n in row.gradients or t.dim() else t.item() for n, t in tensors.items()}
+        if "condition" in given:
+            given["condition"] = tensors["condition"] != 0
+        found: Tensor = row.function(**given)
+    except TypeError as error:  # a number where only a tensor can be, or the reverse
+        raise ValueError(f"`{ast.unparse(node)}` cannot be evaluated: {str(error).partition(chr(10))[0]}") from None
+    return found.to(torch.float64)
+
+
+def _expect_alike(node: ast.expr, tensors: Sequence[Tensor]) -> None:
+    """Raise unless all that are no numbers have one shape."""
+    if len({t.shape for t in tensors if t.dim()}) > 1:
+        said = "the shapes differ; the product of a matrix and a vector is W @ x, or W x"
+        raise ValueError(f"`{ast.unparse(node)}`: {said}")
