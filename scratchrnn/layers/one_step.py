@@ -7,15 +7,17 @@ follows them is the `update` of the cell that the layers run, too.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..cells import elman, elman_relu, gru, lstm
-from ..cells.cell import Cell, step
+from ..cells.cell import Cell, State, step
 from .arguments import no_torchscript, other_dtype
 from .precision import agree, lowered
+from .shown import name_of
 
 
 def _blocks(parameter: str, count: int) -> list[Any]:
@@ -39,6 +41,7 @@ class RNNCellBase(nn.Module):
     """What the three cells share: parameters, their initialisation, and the check of what comes in."""
 
     cell: Cell
+    _step: Callable[..., tuple[State, Any]] = staticmethod(step)
 
     def __init__(
         self,
@@ -65,9 +68,18 @@ class RNNCellBase(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -k, k)
 
+    def _get_name(self) -> str:
+        return name_of(self)
+
     def extra_repr(self) -> str:
         bias = "" if self.bias is True else f", bias={self.bias}"
         return f"{self.input_size}, {self.hidden_size}{bias}"
+
+    def running_by(self, step: Callable[..., tuple[State, Any]]) -> RNNCellBase:
+        """The same cell, of the very same parameters, with another step in the place of `cells.cell.step`."""
+        view = type(self).__new__(type(self))
+        view.__dict__ = self.__dict__ | {"_step": step}
+        return view
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Called by torch.jit.script."""
@@ -115,16 +127,18 @@ class RNNCell(RNNCellBase):
         h = tanh(W_in x + b_in + W_hn h_prev + b_hn)
 
     Args:
-        input_size, hidden_size: I and H.
-        bias: whether there are `bias_ih` and `bias_hh`.
-        nonlinearity: "tanh" or "relu".
-        device, dtype: of the parameters.
+        input_size: I, how many numbers x has.
+        hidden_size: H, the units.
+        bias: False leaves out `bias_ih` and `bias_hh`. Default: True.
+        nonlinearity: "tanh" or "relu". Default: "tanh".
+        device, dtype: of the parameters. Default: torch's own defaults.
 
     Called with `input` [B, I] or [I] and optionally `hx` [B, H] or [H] (zeros if left out), it returns h, shaped as hx.
-    `W_in`, `W_hn`, `b_in`, `b_hn` are views of the parameters: writing into them under `torch.no_grad()` writes there.
+    `W_in` is `weight_ih` [H, I], `W_hn` is `weight_hh` [H, H], `b_in` and `b_hn` are `bias_ih` and `bias_hh` [H],
+    all views: writing into them under `torch.no_grad()` writes there. All start uniform in (-1 / sqrt(H), 1 / sqrt(H)).
 
     Raises: ValueError for a wrong number of dimensions, RuntimeError for a wrong size or an unknown nonlinearity.
-    Source: Elman 1990, doi:10.1207/s15516709cog1402_1.
+    Sources: Elman 1990, doi:10.1207/s15516709cog1402_1; relu: Le, Jaitly & Hinton 2015, arXiv:1504.00941.
     """
 
     (W_in,) = _blocks("weight_ih", 1)
@@ -159,7 +173,7 @@ class RNNCell(RNNCellBase):
 
         n = x @ self.W_in.T + self.b_in + h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = step(self.cell, *lowered(x, n), h)
+        (h,), _ = self._step(self.cell, *lowered(x, n), h)
         return h if input.dim() == 2 else h.squeeze(0)
 
 
@@ -172,13 +186,15 @@ class LSTMCell(RNNCellBase):
         o = sigmoid(W_io x + b_io + W_ho h_prev + b_ho)
 
     Args:
-        input_size, hidden_size: I and H.
-        bias: whether there are `bias_ih` and `bias_hh`.
-        device, dtype: of the parameters.
+        input_size: I, how many numbers x has.
+        hidden_size: H, the units.
+        bias: False leaves out `bias_ih` and `bias_hh`. Default: True.
+        device, dtype: of the parameters. Default: torch's own defaults.
 
     Called with `input` [B, I] or [I] and optionally `hx = (h, c)`, each [B, H] or [H] (zeros if left out), it returns
-    (h, c), shaped alike. `W_ii, ..., W_io` (views of `weight_ih` [4H, I]), `W_hi, ..., W_ho` (of `weight_hh` [4H, H])
-    and `b_ii, ..., b_ho` can be read, and written into under `torch.no_grad()`.
+    (h, c), shaped alike. `W_ii, ..., W_io` (views of `weight_ih` [4 * H, I]), `W_hi, ..., W_ho` (of `weight_hh`
+    [4 * H, H]) and `b_ii, ..., b_ho` (of `bias_ih` and `bias_hh` [4 * H]) can be read, and written into under
+    `torch.no_grad()`. All start uniform in (-1 / sqrt(H), 1 / sqrt(H)).
 
     Raises: ValueError for a wrong number of dimensions, RuntimeError for a wrong size.
     Source: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; the forget gate of Gers, Schmidhuber &
@@ -208,7 +224,7 @@ class LSTMCell(RNNCellBase):
         g = x @ self.W_ig.T + self.b_ig + h @ self.W_hg.T + self.b_hg
         o = x @ self.W_io.T + self.b_io + h @ self.W_ho.T + self.b_ho
 
-        (h, c), _ = step(lstm, *lowered(x, i, f, g, o), h, c)
+        (h, c), _ = self._step(lstm, *lowered(x, i, f, g, o), h, c)
         return (h, c) if input.dim() == 2 else (h.squeeze(0), c.squeeze(0))
 
 
@@ -223,13 +239,15 @@ class GRUCell(RNNCellBase):
     The reset gate acts after the product, so `b_hn` is inside it and cannot be merged with `b_in`.
 
     Args:
-        input_size, hidden_size: I and H.
-        bias: whether there are `bias_ih` and `bias_hh`.
-        device, dtype: of the parameters.
+        input_size: I, how many numbers x has.
+        hidden_size: H, the units.
+        bias: False leaves out `bias_ih` and `bias_hh`. Default: True.
+        device, dtype: of the parameters. Default: torch's own defaults.
 
     Called with `input` [B, I] or [I] and optionally `hx` [B, H] or [H] (zeros if left out), it returns h, shaped as hx.
-    `W_ir, W_iz, W_in` (views of `weight_ih` [3H, I]), `W_hr, W_hz, W_hn` (of `weight_hh` [3H, H]) and
-    `b_ir, ..., b_hn` can be read, and written into under `torch.no_grad()`.
+    `W_ir, W_iz, W_in` (views of `weight_ih` [3 * H, I]), `W_hr, W_hz, W_hn` (of `weight_hh` [3 * H, H]) and
+    `b_ir, ..., b_hn` (of `bias_ih` and `bias_hh` [3 * H]) can be read, and written into under `torch.no_grad()`. All
+    start uniform in (-1 / sqrt(H), 1 / sqrt(H)).
 
     Raises: ValueError for a wrong number of dimensions, RuntimeError for a wrong size.
     Source: Cho et al. 2014, arXiv:1406.1078v1.
@@ -255,5 +273,5 @@ class GRUCell(RNNCellBase):
         n_x = x @ self.W_in.T + self.b_in
         n_h = h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = step(gru, *lowered(x, r, z, n_x, n_h), h)
+        (h,), _ = self._step(gru, *lowered(x, r, z, n_x, n_h), h)
         return h if input.dim() == 2 else h.squeeze(0)

@@ -15,21 +15,27 @@ from matplotlib.textpath import TextPath
 
 from ..cells.cell import Cell
 from ..equations.equations import Equations
-from ..equations.latex import latex_name
+from ..equations.latex import latex, latex_name
 from ..equations.linear import linear_forward
-from .axes import COLOURS, axes_of, figure_of
+from ..equations.lines import Line
+from .axes import axes_of, colour_of, figure_of
 from .layout import lay_out
+from .names import printed
 
 
 def diagram(cell: Cell, ax: Axes | None = None) -> Figure:
     """A cell's equations, a box for each, with arrows from the box that makes a value to those that use it.
 
-    At the left what the weights give and the states before, at the right the states. States have a thick frame,
-    gates are blue. In axes of yours the letters are as large as fits their size at the call.
+    At the left the states before and what the weights give, at the right the states. States have a thick frame, and
+    each state and gate its colour. In axes of yours the letters are as large as fits their size at the call.
 
     Raises:
         TypeError: `cell` is no `Cell`, or `ax` no Axes.
         ValueError: its `update` cannot be read: see `equations.Equations`.
+
+    Example:
+        >>> import scratchrnn as sr
+        >>> sr.plot.diagram(sr.cells.gru).savefig("gru.png")
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell should be a Cell, as scratchrnn.cells.lstm, got {type(cell).__name__}")
@@ -47,7 +53,8 @@ def diagram(cell: Cell, ax: Axes | None = None) -> Figure:
         ax.add_patch(_arrow(route, scale))
     states = {*cell.states, *outputs, *(f"{s}_prev" for s in cell.states)}
     for name, centre in placed.centres.items():
-        fill = (COLOURS[4], 0.3) if name in states else (COLOURS[5], 0.3) if name in cell.gates else "white"
+        known = name in states or name in cell.gates
+        fill = (colour_of(cell, name.removesuffix(" out")), 0.25) if known else "white"
         ax.add_patch(_frame(centre, sizes[name], facecolor=fill, linewidth=(1.8 if name in states else 0.8) * scale))
         ax.text(*centre, texts[name], ha="center", va="center", size=_LETTERS * scale, math_fontfamily="cm")
     return figure_of(ax)
@@ -59,15 +66,26 @@ _LETTERS, _BORDER = 12, 12  # points
 def _boxes(cell: Cell) -> tuple[dict[str, str], dict[str, list[str]]]:
     """What is written in each box, and from which others each is made."""
     computed, numbers = Equations(cell).forward, Equations(cell).numbers
-    used = {name for line in computed for name in line.names}
-    texts = {line.target: f"${line.latex()}$" for line in linear_forward(cell)}
-    texts |= {f"{s}_prev": f"${latex_name(f'{s}_prev')}$" for s in cell.states if f"{s}_prev" in used}
-    sources: dict[str, list[str]] = {name: [] for name in texts}
-    texts |= {line.target: f"${line.latex()}$" for line in computed}
+    linear = linear_forward(cell)
+    used = {name for line in (*linear, *computed) for name in line.names}
+    states = [f"{s}_prev" for s in cell.states if f"{s}_prev" in used]
+    texts = {name: f"${latex_name(name)}$" for name in states} | {line.target: f"${line.latex()}$" for line in linear}
+    sources: dict[str, list[str]] = {name: [] for name in states}
+    sources |= {line.target: [name for name in states if name in line.names] for line in linear}
+    texts |= {line.target: f"${_latex(line, computed)}$" for line in computed}
     sources |= {line.target: [name for name in line.names if name not in numbers] for line in computed}
     texts |= {_output(s): f"${latex_name(s)}$" for s in cell.states}
     sources |= {_output(s): [s] for s in cell.states}
     return texts, sources
+
+
+def _latex(line: Line, lines: Sequence[Line]) -> str:
+    r"""The line, with `\tanh(c)` for `tanh_c`, and for the line that makes it."""
+    functions = {each.target: latex(each.expression) for each in lines if printed(each.target) == each.right}
+    text = functions.get(line.target, line.latex())
+    for name, function in functions.items():
+        text = text.replace(latex_name(name), function)
+    return text
 
 
 def _output(state: str) -> str:
