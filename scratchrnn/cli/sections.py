@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import groupby, zip_longest
 from typing import Any
 
 from torch import Tensor
 
+from ..equations.latex import TILDE
 from ..equations.sections import SHOWN, Entry, Equation, Section, Table
 
 
@@ -200,5 +202,5 @@ _IN_LATEX = str.maketrans(
 
 def _in_latex(entry: Entry) -> str:
     if entry is None or isinstance(entry, str):
-        return (entry or "").translate(_IN_LATEX)
+        return re.sub(f"(.){TILDE}", r"\\~{\1}", (entry or "").translate(_IN_LATEX))
     return f"${entry.line.latex() if isinstance(entry, Equation) else _matrix(entry)}$"

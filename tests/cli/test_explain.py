@@ -441,6 +441,9 @@ def test_other_notations_are_printed_in_every_form(notation, form, capsys):
     assert "Names" in shown
     if form == ["--latex"] and notation == "d2l":
         assert r"\tilde{H}_{t} &= \tanh(X_{t} \, W_{xh} + b_{h} + R_{t} \odot (H_{t-1} \, W_{hh} + b'_{h})) \\" in shown
+    if form == ["--latex"]:
+        assert "\u0303" not in shown  # which LaTeX would not print
+        assert (r"\~{h}\_t" in shown) == (notation == "papers")
     if not form:
         assert [*named(cells.gru, notation).lines][-1].text in shown
 
