@@ -12,6 +12,8 @@ except ModuleNotFoundError as error:
 
 from .diagram import diagram
 from .gates import gates, gradient_norms, histograms, unit
+from .svg import save_svg
+from .unrolled import unrolled
 from .weights import weights
 
-__all__ = ["diagram", "gates", "gradient_norms", "histograms", "unit", "weights"]
+__all__ = ["diagram", "gates", "gradient_norms", "histograms", "save_svg", "unit", "unrolled", "weights"]
