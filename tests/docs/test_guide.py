@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import math
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from scratchrnn.guide import char_lstm
 from scratchrnn.parity.diagnosis.causes import GRADIENTS, OTHERS, OUTPUTS
 from scratchrnn.parity.diagnosis.laws import LAWS
 
 GUIDE = Path(__file__).parents[2] / "scratchrnn" / "guide"
-CHAPTERS = sorted(GUIDE.glob("[0-9]-*.md"))
+CHAPTERS = sorted(GUIDE.glob("[0-9]*-*.md"), key=lambda path: int(path.stem.partition("-")[0]))
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 
 # torch's own, when its forward-mode derivatives are first used
@@ -24,8 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 
 def test_the_chapters_are_those_of_the_index() -> None:
-    linked = re.findall(r"^\d\. \[.+\]\((.+)\)", (GUIDE / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(linked) == 8
+    linked = re.findall(r"^\d+\. \[.+\]\((.+)\)", (GUIDE / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(linked) == 9
     assert linked == [path.name for path in CHAPTERS]
 
 
@@ -63,17 +66,53 @@ def test_the_causes_and_laws_are_those_of_the_tables() -> None:
     assert listed == causes + [(law.name, law.sentence, law.meaning) for law in LAWS]
 
 
-def test_every_picture_is_drawn_by_a_chapter() -> None:
+def test_every_picture_is_drawn_by_a_chapter_and_shown_with_a_text_in_its_place() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in CHAPTERS)
     pictures = sorted(path.name for path in (GUIDE / "images").iterdir())
-    assert pictures == sorted(re.findall(r"\.savefig\(\"(.+?)\"", text))
-    assert pictures == sorted(re.findall(r"\]\(images/(.+?)\)", text))
+    drawn = [re.sub(r"\{.+?\}", "*", name) for name in re.findall(r"save_svg\(.*, f?\"(.+?)\"\)", text)]
+    assert [sum(fnmatch(picture, name) for name in drawn) for picture in pictures] == [1] * len(pictures)
+    assert pictures == sorted(set(re.findall(r"!\[.{10,}\]\(images/(.+?)\)", text)))
+
+
+def test_a_picture_is_small_and_its_letters_are_text() -> None:
+    for picture in (GUIDE / "images").iterdir():
+        written = picture.read_text(encoding="utf-8")
+        assert len(written) < 50_000
+        assert "<text" in written
+
+
+def test_the_program_stands_in_its_chapter_as_it_runs_and_fits_on_a_screen() -> None:
+    program = (GUIDE / "char_lstm.py").read_text(encoding="utf-8")
+    (chapter,) = [path for path in CHAPTERS if "one-screen" in path.stem]
+    assert f"```python\n{program}```\n" in chapter.read_text(encoding="utf-8")
+    assert max(len(line) for line in program.splitlines()) <= 84
+    code = [line for line in program.splitlines() if line and not line.startswith("import")]
+    assert len(code) <= 75
+
+
+def test_the_program_learns_a_little_and_writes_every_few_hundred_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    weights, alphabet = char_lstm.train("a stitch in time saves nine. " * 100, steps=201, H=16, B=4, T=10)
+    said = re.findall(r"^step (\d+), loss (\S+): (.+)", capsys.readouterr().out, re.MULTILINE)
+    assert [step for step, _, _ in said] == ["0", "200"]
+    assert float(said[0][1]) == pytest.approx(math.log(len(alphabet)), abs=0.2)
+    assert float(said[1][1]) < 0.8
+    assert "ime saves" in char_lstm.sample(weights, alphabet, "a", 200)
+
+
+def test_the_program_is_run_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("a stitch in time saves nine. " * 100, encoding="utf-8")
+    command = [sys.executable, "-u", "-m", "scratchrnn.guide.char_lstm", str(tmp_path / "book.txt")]
+    with subprocess.Popen(command, cwd=GUIDE.parents[1], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        first = running.stdout.readline()
+        running.kill()
+    assert first.startswith("step 0, loss 2.")
 
 
 @each_chapter
 def test_a_chapter_is_read_in_ten_minutes(chapter: Path) -> None:
-    lines = chapter.read_text(encoding="utf-8").splitlines()
-    words = " ".join(line for line in lines if not line.startswith("|")).split()  # a table is looked up
+    text = re.sub(r"<!--.*?-->|!\[.+?\]\(.+?\)", "", chapter.read_text(encoding="utf-8"), flags=re.DOTALL)
+    words = " ".join(line for line in text.splitlines() if not line.startswith("|")).split()  # a table is looked up
     assert 300 <= len(words) <= 1500
 
 
@@ -111,23 +150,40 @@ def formulas(text: str) -> int:
 
 
 def assert_drawn_alike(path: Path, committed: Path) -> None:
-    """The same number of lines through the same points, as shares of the axes, to a hundredth."""
+    """The same words, and the same number of lines in these colours through the same points, to a hundredth."""
+    assert words(path) == words(committed)
     ours, theirs = curves(path), curves(committed)
-    assert [len(curve) for curve in ours] == [len(curve) for curve in theirs]
-    for curve, expected in zip(ours, theirs, strict=True):
+    assert [(len(curve), style) for curve, style in ours] == [(len(curve), style) for curve, style in theirs]
+    for (curve, _), (expected, _) in zip(ours, theirs, strict=True):
         for point, point_expected in zip(curve, expected, strict=True):
             assert point == pytest.approx(point_expected, abs=0.01)
 
 
-def curves(path: Path) -> list[list[tuple[float, float]]]:
-    """The lines of data in a picture by matplotlib: where sizes of letters move the axes, they move along."""
-    axes = next(g for g in ElementTree.parse(path).iter(f"{SVG}g") if g.get("id") == "axes_1")
-    frame = points(next(axes.iter(f"{SVG}path")))
+def words(path: Path) -> list[str]:
+    """The letters of each text, in whatever order it is set."""
+    return ["".join(sorted("".join(text.itertext()).split())) for text in ElementTree.parse(path).iter(f"{SVG}text")]
+
+
+def curves(path: Path) -> list[tuple[list[tuple[float, float]], str]]:
+    """What is drawn, in shares of the axes, or of the picture where there are none, and its colours.
+
+    Where sizes of letters move the axes, the lines of data move along.
+    """
+    groups = {g.get("id", ""): g for g in ElementTree.parse(path).iter(f"{SVG}g")}
+    within = groups["axes_1" if "matplotlib.axis_1" in groups else "figure_1"]
+    frame = points(next(within.iter(f"{SVG}path")))
     (left, right), (top, bottom) = [(min(values), max(values)) for values in zip(*frame, strict=True)]
-    clipped = [points(line) for line in axes.iter(f"{SVG}path") if line.get("clip-path")]
-    data = [line for line in clipped if len(line) > 2]  # those of the grid have two points
+    clipped = [line for line in groups["axes_1"].iter(f"{SVG}path") if line.get("clip-path")]
+    data = [line for line in clipped if len(points(line)) > 2]  # those of the grid have two points
     assert data
-    return [[((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in line] for line in data]
+    return [
+        ([((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in points(line)], colours(line))
+        for line in data
+    ]
+
+
+def colours(line: ElementTree.Element) -> str:
+    return " ".join(re.findall(r"(?:fill|stroke): \S+?(?=;|$)", line.get("style", "")))
 
 
 SVG = "{http://www.w3.org/2000/svg}"
