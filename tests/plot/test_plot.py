@@ -32,7 +32,7 @@ from scratchrnn.cells import elman, gru, lstm
 from scratchrnn.cells.twins import BUILT_IN
 from scratchrnn.plot import bench as bench_plot
 from scratchrnn.plot.axes import COLOURS, line_styles
-from scratchrnn.plot.diagram import _boxes
+from scratchrnn.plot.diagram import _boxes, _names, _whole
 from scratchrnn.plot.layout import lay_out
 from scratchrnn.traces import Record, Trace
 from scratchrnn.traces.palette import LINES, places
@@ -428,6 +428,8 @@ def crossings(sources: dict[str, list[str]], last: list[str]) -> int:
 def test_no_two_arrows_of_these_cells_cross(cell: sr.Cell) -> None:
     _, sources = _boxes(cell)
     assert crossings(sources, [*sources][-len(cell.states) :]) == 0
+    _, sources = _names(cell, _whole(cell))
+    assert crossings(sources, []) == 0
 
 
 def test_arrows_cross_where_they_must_and_no_more() -> None:
