@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..layers.characters import read_text
-from ..traces import reading as explore
+from ..traces import training
 from ..traces.page.page import page, write
-from ..traces.reading import Reading
+from ..traces.reading import Reading, load_reading, named
+from ..traces.training import Trained
 from .files import check_writable, replacing
 from .terminal import progress
 
 _ENOUGH = 1000  # characters to train on
-_STEPS = 400
+_TALE = "Alice's Adventures in Wonderland"
 _OF_CHECKPOINT = ("layer", "vocabulary", "embedding", "trust")
-_OF_TRAINING = ("cell", "steps")
+_OF_TRAINING = ("cell", "steps", "retrain")
 
 
 def add_parser(commands: Any) -> None:
@@ -27,19 +28,27 @@ def add_parser(commands: Any) -> None:
         "explore",
         help=what,
         description=f"{what[0].upper()}{what[1:]}; and of what each token wrote into a state, how much is left. "
-        "Without --checkpoint a small model of characters is trained first, in about half a minute.",
+        "Without --checkpoint a small model of characters is trained first, in about a minute, and kept for the next "
+        "time.",
         epilog="Exit status: 0 the page is written, 2 bad usage, 3 an error in the program.",
     )
     add = command.add_argument
     add(
         "--text",
         metavar="FILE",
-        help="a UTF-8 text to read (and, from 1000 characters, to train on); default: Python's help texts",
+        help=f"a UTF-8 text to read (and, from {_ENOUGH} characters, to train on); default: of {_TALE} the last "
+        "tenth is read, the rest is trained on",
     )
     add("-o", "--output", metavar="FILE", default="page.html", help="the page; default: page.html")
-    add("--tokens", metavar="N", type=int, default=200, help="read at most so many; default: 200")
-    add("--cell", choices=tuple(explore.KINDS), help="what to train; default: lstm")
-    add("--steps", metavar="N", type=int, help=f"of training; default: {_STEPS}")
+    add("--tokens", metavar="N", type=int, default=400, help="read at most so many; default: 400")
+    add(
+        "--cell",
+        nargs="+",
+        choices=tuple(training.KINDS),
+        help="what to train; several stand side by side; default: lstm",
+    )
+    add("--steps", metavar="N", type=int, help=f"of training; default: {training.STEPS}")
+    add("--retrain", action="store_true", help="train also what has been trained and kept")
     add("--checkpoint", metavar="FILE", help="a state dict or module with a recurrent layer, as torch.save wrote it")
     add("--layer", metavar="NAME", help="which, if the checkpoint has several")
     add(
@@ -65,14 +74,25 @@ def run(options: argparse.Namespace, console: Any) -> int:
 
 
 def _write(options: argparse.Namespace, text: str | None, console: Any) -> None:
-    reading = (_of_checkpoint if options.checkpoint else _trained)(options, text, console)
-    if len(reading.tokens) > options.tokens:
-        console.print(f"the first {options.tokens} of {len(reading.tokens):,} tokens: more with --tokens")
-        reading = reading.first(options.tokens)
-    for note in reading.notes:
+    readings = [_of_checkpoint(options, text)] if options.checkpoint else _trained(options, text, console)
+    count = len(readings[0].tokens)
+    if count > options.tokens:
+        console.print(f"the first {options.tokens} of {count:,} tokens: more with --tokens")
+        readings = [reading.first(options.tokens) for reading in readings]
+    notes = [note for reading in readings for note in reading.notes]
+    for note in notes:
         console.print(note)
-    title = f"{reading.name}, over {len(reading.tokens)} tokens"
-    text = page({"": reading.trace().records}, reading.tokens, sequence=None, title=title, notes=reading.notes)
+    several = len(readings) > 1
+    shown = {reading.name if several else "": reading for reading in readings}
+    tokens = readings[0].tokens
+    text = page(
+        {name: {"": reading.trace().records} for name, reading in shown.items()},
+        tokens,
+        sequence=None,
+        title=f"{' and '.join(reading.name for reading in readings)}, over {len(tokens)} tokens",
+        notes=notes,
+        readouts={name: reading.readout for name, reading in shown.items() if reading.readout},
+    )
     with replacing(options.output) as unfinished:
         write(unfinished, text)
 
@@ -88,37 +108,47 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name} should be at least 1, got {value}")
 
 
-def _of_checkpoint(options: argparse.Namespace, text: str | None, console: Any) -> Reading:
+def _of_checkpoint(options: argparse.Namespace, text: str | None) -> Reading:
     if text is None:
-        text = explore.passage(read_text(), options.tokens)
-    return explore.load_reading(
-        options.checkpoint, text, options.layer, options.vocabulary, options.embedding, options.trust
-    )
+        text = training.passage(read_text(), options.tokens)
+    return load_reading(options.checkpoint, text, options.layer, options.vocabulary, options.embedding, options.trust)
 
 
-def _trained(options: argparse.Namespace, text: str | None, console: Any) -> Reading:
-    learnt, source = read_text(), "Python's help texts"
-    if text is not None and len(text) >= _ENOUGH:
+def _trained(options: argparse.Namespace, text: str | None, console: Any) -> list[Reading]:
+    """A model of each kind, before the text."""
+    learnt, rest = training.held_out(read_text())
+    source = _TALE
+    if text is None:
+        text = training.passage(rest, options.tokens)
+    elif len(text) >= _ENOUGH:
         learnt, source = text, options.text
-    if text is None:
-        text = explore.passage(learnt, options.tokens)
     known = set(learnt)
     if unknown := [character for character in text if character not in known]:
         raise ValueError(
-            f"{options.text} has {explore.named(unknown)}, which the text to train on ({source}) lacks; "
+            f"{options.text} has {named(unknown)}, which the text to train on ({source}) lacks; "
             f"a FILE of at least {_ENOUGH} characters is itself trained on"
         )
-    kind, steps = options.cell or "lstm", options.steps or _STEPS
-    size = f"{explore.INPUT_SIZE}, {explore.HIDDEN_SIZE}"
-    duration = "" if options.steps else ", about half a minute; fewer with --steps"
-    console.print(f"training {explore.KINDS[kind].case}({size}) for {steps} steps on {source}{duration}")
-    losses: list[float] = []
+    kinds = dict.fromkeys(options.cell or ["lstm"])
+    models = [_learnt(kind, learnt, source, options, console) for kind in kinds]
+    return [replace(model.reads(text), notes=(_how(model, source),)) for model in models]
+
+
+def _how(model: Trained, source: str) -> str:
+    first, last = model.losses
+    return f"{model.model.layer}: {model.steps} steps of Adam on {source}, loss {first:.3f} to {last:.3f}"
+
+
+def _learnt(kind: str, text: str, source: str, options: argparse.Namespace, console: Any) -> Trained:
+    """The model that is kept, or a new one."""
+    steps = options.steps or training.STEPS
+    called = f"{training.KINDS[kind].case}({training.INPUT_SIZE}, {training.HIDDEN_SIZE})"
+    model = None if options.retrain else training.kept(kind, text, steps)
+    if model is not None:
+        console.print(f"{called}, trained on {source} for {steps} steps and kept: anew with --retrain")
+        return model
+    duration = "" if options.steps else ", about a minute; fewer with --steps"
+    console.print(f"training {called} for {steps} steps on {source}{duration}")
     with progress(console, steps) as update:
-
-        def at_step(step: int, loss: float) -> None:
-            losses.append(loss)
-            update(completed=step, description=f"loss {loss:.3f}")
-
-        reading = explore.train_reading(kind, learnt, text, steps, at_step)
-    fell = f"loss {losses[0]:.3f} to {losses[-1]:.3f}"
-    return replace(reading, notes=(f"{reading.layer}: {steps} steps of Adam on {source}, {fell}",))
+        return training.train(
+            kind, text, steps, lambda step, loss: update(completed=step, description=f"loss {loss:.3f}")
+        )

@@ -12,17 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
-from ..cells import TWINS, elman, gru, lstm
-from ..layers.characters import CharacterModel, Characters, read_text
+from ..cells import TWINS
+from ..layers.characters import Characters, read_text
 from ..layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
-from ..layers.convert import from_torch
 from ..layers.recurrent import RecurrentLayer
+from .page.page import Readout
 from .trace import trace
 from .traced import Trace
 
-KINDS = {twin.word: twin for cell in (lstm, gru, elman) for twin in TWINS if twin.cell is cell}
-"""What can be trained here, the default first."""
-INPUT_SIZE, HIDDEN_SIZE = 32, 64  # of the model that is trained here
 END = "</s>"
 UNKNOWN = "<unk>"
 _ESCAPED = {r"\n": "\n", r"\t": "\t", r"\r": "\r"}
@@ -38,6 +35,8 @@ class Reading:
     vectors: Callable[[Sequence[str]], Tensor]
     """Tokens as what the layer takes, [T, I]."""
     notes: tuple[str, ...] = ()
+    readout: Readout | None = None
+    """What predicts the next token from what the layer emits, where that is known."""
 
     @property
     def tokens(self) -> list[str]:
@@ -55,45 +54,6 @@ class Reading:
         """Every gate and state of the layer as it reads them, the sequences as one batch."""
         packed = pack_sequence([self.vectors(sequence) for sequence in self.sequences], enforce_sorted=False)
         return trace(self.layer, packed, halves=True)
-
-
-# ---------------------------------------------------------------------------------------- a model of our own
-
-
-def train_reading(
-    kind: str, learnt: str, text: str, steps: int, at_step: Callable[[int, float], None] = lambda step, loss: None
-) -> Reading:
-    """Train a small model by Adam to predict the next character of one text, then let it read another.
-
-    Args:
-        kind: "lstm", "gru" or "rnn".
-        learnt: what it is trained on.
-        text: what it reads.
-        steps: of training, each on 32 stretches of 64 characters.
-        at_step: called with the number of each step and its loss.
-
-    Raises:
-        ValueError: `text` has characters that `learnt` has not.
-    """
-    batch, length, rate = 32, 64, 1e-2
-    characters = Characters(learnt)
-    places = {character: k for k, character in enumerate(characters.alphabet)}
-    _refuse([c for c in text if c not in places], "the text to train on lacks")
-    torch.manual_seed(0)
-    twin = KINDS[kind]
-    layer: Any = from_torch(twin.layer(INPUT_SIZE, HIDDEN_SIZE, batch_first=True, **twin.options))
-    model = CharacterModel(len(characters.alphabet), layer)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    for step, loss in enumerate(model.learn(characters, optimizer, steps, batch, length), start=1):
-        at_step(step, loss)
-    name = f"{twin.case} trained to predict the next character"
-    return Reading(name, layer.eval(), [list(text)], _looked_up(model.embedding.weight.detach(), places))
-
-
-def passage(text: str, length: int) -> str:
-    """A stretch of the text in which there is something to remember: the most brackets and quotes."""
-    starts = [0, *(m.end() for m in re.finditer("\n\n", text))]
-    return max((text[s : s + length] for s in starts), key=lambda p: sum(map(p.count, "()[]{}\"'")))
 
 
 # ---------------------------------------------------------------------------------------------- a checkpoint
@@ -138,7 +98,7 @@ def load_reading(
         vectors = characters.vectors(torch.arange(len(characters.alphabet)), module.input_size, torch.Generator())
         places = {character: k for k, character in enumerate(characters.alphabet)}
         note = "The file holds no embedding for this layer: each character enters as a random vector, always the same."
-        return Reading(called, module, [list(text)], _looked_up(vectors.to(dtype), places), (note,))
+        return Reading(called, module, [list(text)], looked_up(vectors.to(dtype), places), (note,))
     key, weights = found
     if vocabulary is None:
         raise ValueError(f"{key} has {len(weights)} rows: give their tokens, one a line, as --vocabulary FILE")
@@ -149,9 +109,9 @@ def load_reading(
     tokens = [token for sequence in sequences for token in sequence]
     unknown = [token for token in tokens if token not in places]
     if UNKNOWN not in places:
-        _refuse(unknown, f"{vocabulary} has no {UNKNOWN} and lacks")
+        refuse(unknown, f"{vocabulary} has no {UNKNOWN} and lacks")
     notes += [f"Not in the vocabulary, read as {UNKNOWN}: {named(unknown)}."] if unknown else []
-    return Reading(called, module, sequences, _looked_up(weights.detach().to(dtype), places), tuple(notes))
+    return Reading(called, module, sequences, looked_up(weights.detach().to(dtype), places), tuple(notes))
 
 
 def _the_layer(path: str, layer: str | None, trust: bool) -> tuple[str, Any]:
@@ -237,12 +197,19 @@ def _split(text: str, vocabulary: dict[str, int]) -> list[list[str]]:
     return [piece + end for piece in pieces if piece]
 
 
-def _looked_up(weights: Tensor, places: dict[str, int]) -> Callable[[Sequence[str]], Tensor]:
+def looked_up(weights: Tensor, places: dict[str, int]) -> Callable[[Sequence[str]], Tensor]:
+    """Tokens as the rows of an embedding, at the places that they have there, or at that of `<unk>`."""
     unknown = places.get(UNKNOWN, -1)
     return lambda tokens: weights[[places.get(token, unknown) for token in tokens]]
 
 
-def _refuse(unknown: Sequence[str], reason: str) -> None:
+def refuse(unknown: Sequence[str], reason: str) -> None:
+    """Raise a ValueError if there are any, each of them named once.
+
+    Args:
+        unknown: tokens of the text to explore.
+        reason: who does not know them.
+    """
     if unknown:
         raise ValueError(f"{reason} {named(unknown)}, which the text to explore has")
 

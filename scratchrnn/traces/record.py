@@ -54,6 +54,10 @@ class Record:
     def __repr__(self) -> str:
         return f"{self.cell.name}, {shown(self)}"
 
+    def of_a_run(self) -> bool:
+        """Whether it holds what a layer did, not the gradients of that."""
+        return all(f"{state}_prev" in self.tensors for state in self.cell.states)
+
     def valid(self) -> Tensor:
         """[T, B]: whether the sequence has that step."""
         some = next(iter(self.tensors.values()))

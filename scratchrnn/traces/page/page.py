@@ -1,91 +1,97 @@
 """Records as a page to click through: one HTML file, which holds its data, its code and its style, and loads nothing.
 
-The file is `page.html` beside this one with its style, its code and the libraries of `vendor` put in, and the
-numbers as base64 of float32. All that needs the cell is computed here; the page only looks numbers up and multiplies.
+The file is `page.html` beside this one with its style, its code and the libraries of `vendor` put in. All that needs
+the cell is computed here; the page only looks numbers up and multiplies.
 """
 
 from __future__ import annotations
 
-import base64
 import html
-import inspect
 import json
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import nn
 
-from ...cells.cell import Cell
-from ...equations.equations import Equations
-from ...equations.linear import halves
-from ...equations.lines import Line
+from ..palette import LINES, SIGNED
 from ..record import Record, Records
-from ..summary import dead, roads, saturation, span, stuck, time_constants
+from .content import content
+from .packing import floats
+from .spans import spans
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
-_WORDS = {
-    "RNN_TANH": {"h": "hidden state: what the unit emits and feeds back, between -1 and 1"},
-    "RNN_RELU": {"h": "hidden state: what the unit emits and feeds back, 0 or more"},
-    "LSTM": {
-        "i": "input gate: how much of the candidate is written, 0 none, 1 all",
-        "f": "forget gate: how much of the cell state is kept, 0 none, 1 all",
-        "g": "candidate: what could be written, between -1 and 1",
-        "o": "output gate: how much of the cell state is shown, 0 none, 1 all",
-        "c": "cell state: what the unit remembers",
-        "tanh_c": "the cell state, brought between -1 and 1",
-        "h": "hidden state: what the unit emits and feeds back",
-    },
-    "GRU": {
-        "r": "reset gate: how much of the past the candidate sees, 0 none, 1 all",
-        "z": "update gate: how much of the old state is kept, 0 none, 1 all",
-        "n": "candidate: what could be written, between -1 and 1",
-        "h": "hidden state: what the unit remembers, emits and feeds back",
-    },
-}
+_CODE = ("numbers", "words", "parts", "colours", "text", "equations", "units", "charts", "page")
+Layers: TypeAlias = Mapping[str, Records]
+"""`trace(...).records` by the name of the layer; "" needs none."""
+Readout: TypeAlias = tuple[nn.Linear, Sequence[object]]
+"""What reads the last layer's h at every step, and what each of its outputs stands for."""
 
 
 def page(
-    named: Mapping[str, Records],
+    traces: Mapping[str, Layers],
     tokens: Sequence[object] | None = None,
     sequence: int | None = 0,
     title: str | None = None,
     notes: Sequence[str] = (),
+    readouts: Mapping[str, Readout] | None = None,
+    fragment: str = "",
 ) -> str:
-    """The HTML of a page that shows all layers and directions of these records over the tokens of one sequence.
+    """The HTML of a page that shows all layers and directions of these traces over the tokens of one sequence.
 
     Args:
-        named: `trace(...).records` by the name of the layer; "" needs none. Taken without `halves=True`, a
+        traces: what to show, by name, each beside the others; one alone needs no name. Taken without `halves=True`, a
             pre-activation is shown without its two terms.
         tokens: one for each step, in the order of the text, shown as `str` has it; default: the numbers of the steps.
         sequence: which of the batch; None for all of them, one behind the other.
         title: default: the layers' kinds and the number of tokens.
         notes: sentences to stand under the title.
+        readouts: for some of the traces, by name, what reads their last layer.
+        fragment: where the page opens, as the end of its address has it: "token=12&unit=3".
 
     Raises:
-        ValueError: there is no layer, no such sequence, not one token for each step, or the trace is one of gradients.
+        ValueError: there is no layer, no such sequence, not one token for each step, a trace is one of gradients, or a
+            readout does not fit the last layer and its vocabulary.
     """
     layers, steps = [], {}
-    for name, records in named.items():
-        for (k, reverse), record in records.items():
-            called = f"{f'{name}, ' if name else ''}layer {k}{', reverse' if reverse else ''}"
-            chosen, lengths = _choose(called, record, sequence)
-            steps[called] = sum(lengths)
-            layers.append({"name": called, "reverse": reverse, "lengths": lengths} | _layer(chosen))
+    for trace, named in traces.items():
+        for name, records in named.items():
+            for (k, reverse), record in records.items():
+                called = f"{f'{name}, ' if name else ''}layer {k}{', reverse' if reverse else ''}"
+                where = f"{trace}: {called}" if len(traces) > 1 else called
+                chosen, lengths = _choose(where, record, sequence)
+                steps[where] = sum(lengths)
+                layers.append({"name": called, "trace": trace} | content(chosen, lengths, reverse))
     shown = _tokens(tokens, steps)
+    for trace, (linear, vocabulary) in (readouts or {}).items():
+        _last(layers, trace)["readout"] = _readout(_last(layers, trace), linear, vocabulary)
     kinds = " and ".join(dict.fromkeys(str(layer["cell"]) for layer in layers))
     title = f"{kinds} over {len(shown)} tokens" if title is None else title
-    data = {"title": title, "notes": list(notes), "tokens": shown, "layers": layers}
+    data = {
+        "title": title,
+        "notes": list(notes),
+        "tokens": shown,
+        "spans": spans(shown, layers[0]["lengths"]),
+        "layers": layers,
+        "palette": {"lines": LINES, "signed": SIGNED},
+        "open": fragment,
+    }
     return Template(_file("page.html")).substitute(
         title=html.escape(title),
         style=_file("page.css"),
         libraries="\n".join(_file("vendor", name) for name in _LIBRARIES),
-        code="\n".join(_file(name) for name in ("numbers.js", "page.js")),
+        code="\n".join(_file(f"{name}.js") for name in _CODE),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no token can end the script element
     )
+
+
+def frame(page: str) -> str:
+    """The page as a part of another, such as a notebook, which it can neither read nor change."""
+    text = page.encode("utf-8", "xmlcharrefreplace").decode()
+    style = "width:100%;height:46rem;border:0"
+    return f'<iframe sandbox="allow-scripts" style="{style}" srcdoc="{html.escape(text)}"></iframe>'
 
 
 def write(path: str, text: str) -> None:
@@ -115,7 +121,7 @@ def _tokens(tokens: Sequence[object] | None, steps: Mapping[str, int]) -> list[s
 
 def _choose(name: str, record: Record, sequence: int | None) -> tuple[Record, list[int]]:
     """The chosen sequence alone, [T, 1, H] without steps behind its end; and the length of each that it holds."""
-    if any(f"{state}_prev" not in record.tensors for state in record.cell.states):
+    if not record.of_a_run():
         raise ValueError("a page needs a trace of gates and states, this is a trace of gradients")
     lengths = record.valid().sum(0).tolist()
     if sequence is not None and not 0 <= sequence < len(lengths):
@@ -131,127 +137,18 @@ def _choose(name: str, record: Record, sequence: int | None) -> tuple[Record, li
     return Record(tensors, record.cell, bias=record.bias), [lengths[b] for b in those]
 
 
-def _layer(record: Record) -> dict[str, Any]:
-    """What the page has to know of one layer and direction."""
-    cell, tensors = record.cell, dict(record.tensors)
-    lines, reason = _update_lines(cell, tensors)
-    gates = {g: span(record, g) for g in cell.gates if g in tensors}
-    found = {
-        "cell": cell.name,
-        "units": _units(tensors),
-        "words": _words(cell),
-        "quantities": [
-            *({"name": g, "gate": True, "range": bounds or _spread(tensors[g])} for g, bounds in gates.items()),
-            *({"name": s, "gate": False, "range": _spread(tensors[s])} for s in cell.states),
-        ],
-        "lines": lines,
-        "preActivations": _pre_activation_lines(record),
-        "reason": reason,
-        "saturation": {
-            g: {"range": span(record, g), "low": _base64(s.low), "high": _base64(s.high)}
-            for g, s in saturation(record).items()
-        },
-        "dead": dead(record).nonzero().flatten().tolist(),
-        "stuck": stuck(record).nonzero().flatten().tolist(),
-    }
-    ways = []
-    for state, kept in roads(record).items():
-        tensors[key := f"(kept {state})"] = kept
-        way = {"state": state, "prev": f"{state}_prev", "kept": key, "gate": _keeping_gate(record, state, kept)}
-        ways.append(way | {"timeConstants": _base64(time_constants(record, state))})
-    found["roads"] = ways
-    found["tensors"] = {key: {"units": t.shape[-1], "data": _base64(t)} for key, t in tensors.items()}
-    return found
+def _last(layers: Sequence[dict[str, Any]], trace: str) -> dict[str, Any]:
+    """The layer whose h goes out of the model: the last that reads forward."""
+    return [layer for layer in layers if layer["trace"] == trace and not layer["reverse"]][-1]
 
 
-def _units(tensors: Mapping[str, Tensor]) -> int:
-    return max(t.shape[-1] for t in tensors.values())  # under a projection h has fewer
-
-
-def _spread(values: Tensor) -> list[float]:
-    """For the colours: as far below 0 as above, to the largest value."""
-    limit = values.abs().nan_to_num(0.0, 0.0).max().item() or 1.0
-    return [-limit, limit]
-
-
-def _base64(t: Tensor) -> str:
-    return base64.b64encode(t.to(torch.float32).contiguous().numpy().astype("<f4").tobytes()).decode()
-
-
-# --------------------------------------------------------------------------------------------- the equations
-
-
-def _pre_activation_lines(record: Record) -> list[dict[str, Any]]:
-    """`f_pre = (W_if x + b_if) + (W_hf h_prev + b_hf)`; of a split gate the halves stand alone."""
-    lines = []
-    for g in record.cell.gates:
-        by_x, by_h = halves(g, record.bias, record.cell.states[0])
-        if g in record.cell.split:
-            lines += [_line(half.target, half.target, [[half.right, None]]) for half in (by_x, by_h)]
-        elif by_x.target in record.tensors:
-            terms = [[f"({by_x.right})", by_x.target], [" + ", None], [f"({by_h.right})", by_h.target]]
-            lines.append(_line(f"{g}_pre", f"{g}_pre", terms))
-        else:
-            lines.append(_line(f"{g}_pre", f"{g}_pre", [[f"{by_x.right} + {by_h.right}", None]]))
-    return lines
-
-
-def _update_lines(cell: Cell, tensors: dict[str, Tensor]) -> tuple[list[dict[str, Any]], str | None]:
-    """The lines of `update`, and why there are none; what a line gives and the trace has not is put into `tensors`."""
-    try:
-        of_cell, numbers = Equations(cell).forward, Equations(cell).numbers
-    except ValueError as error:
-        return [], str(error)
-    lines = []
-    values: dict[str, Tensor | float]
-    values, keys = {**numbers, **tensors}, {name: name for name in tensors}
-    for line in of_cell:
-        name, terms = line.target, _terms(line, keys)
-        projected = name in tensors and tensors[name].shape[-1] != _units(tensors)
-        if name not in tensors or projected:
-            keys[name] = f"({name})"
-            values[name] = tensors[keys[name]] = _evaluate(line, values)
-        lines.append(_line(f"{name} before W_hr" if projected else name, keys[name], terms))
-        if projected:
-            lines.append(_line(name, name, [["W_hr (h before W_hr)", None]]))
-    return lines, None
-
-
-def _evaluate(line: Line, values: Mapping[str, Tensor | float]) -> Tensor:
-    some = next(value for value in values.values() if isinstance(value, Tensor))
-    return line.evaluate(values) + torch.zeros_like(some)  # a line such as `a = 0.5` is one number
-
-
-def _terms(line: Line, keys: Mapping[str, str]) -> list[list[str | None]]:
-    """The right side, cut where a number takes the place of a name; numbers from outside stay names."""
-    pieces = re.split(r"(?<![\w.])([A-Za-z_]\w*)(?![\w(])", line.right)
-    return [[piece, keys.get(piece) if piece in line.names else None] for piece in pieces if piece]
-
-
-def _line(symbol: str, key: str, terms: list[Any]) -> dict[str, Any]:
-    return {"symbol": symbol, "key": key, "terms": terms}
-
-
-def _keeping_gate(record: Record, state: str, kept: Tensor) -> str | None:
-    """The gate that the state before is multiplied by, if its line shows one: f of an LSTM, z of a GRU."""
-    try:
-        names = {line.target: line.names for line in Equations(record.cell).forward}.get(state, ())
-    except ValueError:
-        return None
-    gates = [g for g in record.cell.gates if g in names and g in record.tensors]
-    return next((g for g in gates if torch.allclose(record[g], kept, equal_nan=True)), None)
-
-
-def _words(cell: Cell) -> dict[str, str]:
-    """What each name means, with a minus sign before numbers."""
-    words = _comments(cell) | _WORDS.get(cell.name, {})
-    return {name: re.sub(r"-(?=\d)", "\u2212", text) for name, text in words.items()}
-
-
-def _comments(cell: Cell) -> dict[str, str]:
-    """What `update` says of a line behind it: `f = torch.sigmoid(f)  # forget gate`."""
-    try:
-        source = inspect.getsource(cell.update)
-    except (OSError, TypeError):
-        return {}
-    return dict(re.findall(r"^\s*(\w+) = .*?#\s*(.+?)\s*$", source, re.MULTILINE))
+def _readout(layer: Mapping[str, Any], linear: nn.Linear, vocabulary: Sequence[object]) -> dict[str, Any]:
+    """Its numbers, where it fits."""
+    units = layer["tensors"][layer["emitted"]]["units"]
+    if linear.in_features != units or linear.out_features != len(vocabulary):
+        raise ValueError(
+            f"readout should be a Linear({units}, {len(vocabulary)}), from what {layer['name']} emits to the "
+            f"{len(vocabulary)} entries of its vocabulary; got {linear}"
+        )
+    bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
+    return {"weight": floats(linear.weight), "bias": floats(bias), "vocabulary": [str(entry) for entry in vocabulary]}

@@ -12,8 +12,6 @@ from running import close
 from speller import LETTERS, Speller, vocabulary
 from torch import Tensor, nn
 
-import scratchrnn as sr
-from scratchrnn.layers.characters import read_text
 from scratchrnn.traces import reading as explore
 
 
@@ -204,33 +202,3 @@ def test_a_vocabulary_without_an_embedding_is_refused(here: Path) -> None:
     path = saved(nn.GRU(3, 4).state_dict())
     with pytest.raises(ValueError, match=r"--vocabulary goes with an embedding, and file\.pt has none of width 3"):
         explore.load_reading(path, "ab", vocabulary="letters.txt")
-
-
-# ---------------------------------------------------------------------------------------- a model of our own
-
-
-@pytest.mark.parametrize(("kind", "layer"), [("lstm", sr.LSTM), ("gru", sr.GRU), ("rnn", sr.RNN)])
-def test_a_model_learns_and_reads(kind: str, layer: type[nn.Module]) -> None:
-    losses: list[float] = []
-    learnt = "to be, or not to be; " * 60
-    reading = explore.train_reading(kind, learnt, "not to be", 25, lambda step, loss: losses.append(loss))
-    assert isinstance(reading.layer, layer)
-    assert reading.name == f"{kind.upper()} trained to predict the next character"
-    assert len(losses) == 25
-    assert losses[-1] < 0.5 * losses[0]
-    assert reading.tokens == list("not to be")
-    record = reading.trace().layer(0)
-    assert record.h.shape == (9, 1, 64)
-    output, _ = reading.layer(reading.vectors(reading.tokens).unsqueeze(0))
-    close(record.h[:, 0], output[0].detach(), rtol=1e-4, atol=1e-5)
-
-
-def test_characters_that_were_not_learnt_are_named_before_the_training() -> None:
-    with pytest.raises(ValueError, match="the text to train on lacks 'c', 'd', which the text to explore has"):
-        explore.train_reading("lstm", "ab" * 600, "acdc", 10**9)
-
-
-def test_the_passage_is_the_one_with_most_brackets_and_quotes() -> None:
-    text = "plain words\n\nf(x) = [1]\n\n'a b'"
-    assert explore.passage(text, 10) == "f(x) = [1]"
-    assert len(explore.passage(read_text(), 120)) == 120

@@ -1,0 +1,50 @@
+"""Stretches of a text that a unit might follow: what stands in quotation marks, in brackets, at the end of a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+Stretch = tuple[int, int]
+"""The first and the last token, both within."""
+_PAIRS = (("“", "”"), ("«", "»"), ("(", ")"), ("[", "]"), ("{", "}"), ('"', '"'))
+_END_OF_LINE = 10  # characters
+
+
+def spans(tokens: Sequence[str], lengths: Iterable[int]) -> list[tuple[str, list[Stretch]]]:
+    """The spans that occur in these tokens, by what they are called; of single characters, not of words.
+
+    A stretch begins with the mark that opens it and ends before the one that closes it, in one sequence.
+
+    Args:
+        tokens: of all sequences, one behind the other.
+        lengths: how many each has.
+    """
+    if any(len(token) > 1 and not (token[0] == "<" and token[-1] == ">") for token in tokens):
+        return []
+    sequences, first = [], 0
+    for length in lengths:
+        sequences.append((first, tokens[first : first + length]))
+        first += length
+    found: list[tuple[str, list[Stretch]]] = []
+    for opening, closing in _PAIRS:
+        stretches = [s for first, sequence in sequences for s in _between(opening, closing, sequence, first)]
+        found.append((f"between {opening} and {closing}", stretches))
+    ends = [first + k for first, sequence in sequences for k, token in enumerate(sequence) if token == "\n"]
+    if len(ends) > 2:
+        starts = [max(end - _END_OF_LINE, before + 1) for before, end in zip([-1, *ends], ends, strict=False)]
+        lines = [(start, end - 1) for start, end in zip(starts, ends, strict=True) if start < end]
+        found.append((f"the last {_END_OF_LINE} characters of a line", lines))
+    return [(name, stretches) for name, stretches in found if stretches]
+
+
+def _between(opening: str, closing: str, sequence: Sequence[str], first: int) -> list[Stretch]:
+    found, start = [], None
+    for k, token in enumerate(sequence):
+        if start is None:
+            start = k if token == opening else None
+        elif token == closing:
+            found.append((first + start, first + k - 1))
+            start = None
+    if start is not None and closing != opening:  # to the end of what is read; a lone `"` may as well close
+        found.append((first + start, first + len(sequence) - 1))
+    return found
