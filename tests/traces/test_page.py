@@ -509,7 +509,7 @@ def test_a_map_is_blue_above_zero_orange_below_and_sorted_as_chosen(show: Show) 
     for by, value in [("number", "index"), ("time", "time")]:
         page.get_by_label("units sorted by").select_option(value)
         c = record.c[:, 0].T[orders[by]]
-        strength = c / c.abs().max()
+        strength = c / c.abs().amax(1, keepdim=True)  # a scale for each unit
         pixels = colours(page, "c")
         blue, red = pixels[..., 2].double(), pixels[..., 0].double()
         assert ((blue > red) == (strength > 0))[strength.abs() > 0.05].all()
@@ -793,6 +793,54 @@ def test_the_page_opens_on_a_unit_that_follows_a_span(show: Show) -> None:
     assert page.get_by_label("units sorted by").input_value() == "span"
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN", "RNN_relu", "MGU", "COUPLED", "PAIR"])
+def test_a_number_of_the_readers_takes_effect_to_the_end(show: Show, name: str, reverse: bool) -> None:
+    record = (trace := traced(BY_NAME[name], "packed", bidirectional=True)).layer(0, reverse)
+    cell = record.cell
+    page = show(trace, sequence=0)
+    choose(page, f"layer 0{', reverse' if reverse else ''}", 2, 3)
+    which = page.get_by_label("what if", exact=True)
+    settable = [g for g in cell.gates if g in record.tensors]
+    inputs = [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations]
+    assert which.locator("option").all_inner_texts()[1:] == [f"{name} were" for name in [*settable, *inputs]]
+    for key in (settable[-1:] or inputs[:1]) + inputs[-1:]:
+        which.select_option(key)
+        page.get_by_label(f"{key}, as a number").fill("0.25")
+        page.get_by_label(f"{key}, as a number").press("Enter")
+        before = {f"{s}_prev": record[f"{s}_prev"][2, 0, 3] for s in cell.states}
+        order = [2, 1, 0] if reverse else [2, 3]
+        for t in order:
+            values: dict[str, Any] = {p: record[p][t, 0, 3] for p in inputs} | before | Equations(cell).numbers
+            values |= {key: torch.tensor(0.25, dtype=torch.float64)} if t == 2 and key in inputs else {}
+            for line in Equations(cell).forward:
+                is_set = t == 2 and line.target == key
+                values[line.target] = torch.tensor(0.25, dtype=torch.float64) if is_set else line.evaluate(values)
+            before = {f"{s}_prev": values[s] for s in cell.states}
+            if t == 2:
+                here = [float(values[s]) for s in cell.states]
+        expected = [*here, *(float(values[s]) for s in cell.states)]
+        found = page.locator(".if tbody data").evaluate_all("all => all.map(d => Number(d.value))")
+        assert found == pytest.approx(expected, abs=10 * CLOSE)
+        assert page.locator("path.then").count() == len(settable) + len(cell.states)
+    which.select_option("")
+    assert page.locator("path.then").count() == 0
+
+
+def test_there_is_no_what_if_where_a_unit_is_not_its_own(show: Show) -> None:
+    assert show(traced(BY_NAME["LSTM"], proj_size=2)).get_by_label("what if", exact=True).count() == 0
+
+
+def test_a_cell_that_calls_what_the_page_cannot_has_no_what_if(show: Show) -> None:
+    def update(n: Tensor, h_prev: Tensor) -> Tensor:
+        return torch.erf(n)
+
+    layer = sr.RecurrentLayer(sr.Cell("ERF", ("n",), update), I, H)
+    page = show(sr.trace(layer, torch.randn(T, 1, I), halves=True))
+    assert page.get_by_label("what if", exact=True).count() == 0
+    assert list(lines(page)) == ["h", "n_pre"]
+
+
 def test_what_comes_next_is_told_with_and_without_the_unit(show: Show) -> None:
     fc, alphabet = nn.Linear(H, 9), list("abcdefghi")
     trace = sr.trace(nn.LSTM(I, H, num_layers=2), 3 * torch.randn(T, 1, I))
@@ -974,7 +1022,7 @@ def test_no_page_is_wider_than_the_screen_and_all_text_is_legible(show: Show, wi
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.evaluate(CONTRAST) >= 4.5
+    page.wait_for_function(f"{CONTRAST} >= 4.5", timeout=20_000)  # the page paints itself anew in the other scheme
 
 
 CONTRAST = """(() => {

@@ -14,14 +14,16 @@ function TokenAxis({ title }) {
 }
 
 /** One quantity of the chosen unit: the same tokens as in the charts above and below it, with its own scale. */
-function Chart({ layer, token, unit, quantity, theme, choose }) {
+function Chart({ layer, token, unit, quantity, other, theme, choose }) {
   const T = data.tokens.length;
   const values = over(layer, quantity.name, unit);
-  const [low, high] = quantity.gate ? quantity.range : extent(values);
+  const then = other?.[quantity.name];
+  const [low, high] = quantity.gate ? quantity.range : extent([...values, ...(then ?? [])]);
   const x = (t) => (100 * (t + 0.5)) / T;
   const y = (v) => 100 - (100 * (v - low)) / (high - low || 1);
-  const line = values.map((v, t) => !Number.isFinite(v) ? ""
-    : `${STARTS.has(t) || !Number.isFinite(values[t - 1]) ? "M" : "L"}${x(t).toFixed(2)} ${y(v).toFixed(2)}`).join("");
+  const line = (of) => Array.from(of, (v, t) => !Number.isFinite(v) ? ""
+    : `${STARTS.has(t) || !Number.isFinite(of[t - 1]) ? "M" : "L"}${x(t).toFixed(2)} ${y(v).toFixed(2)}`).join("");
+  const stroke = `stroke:${lineColour(layer, quantity.name, theme)}`;
   const place = ({ offsetX, currentTarget }) => part(offsetX, currentTarget.clientWidth, T);
   const hover = (event) => tip.show(`${spoken(place(event))}: ${quantity.name} = ${shown(values[place(event)])}`, event.clientX, event.clientY);
   return html`<figure class="chart"><figcaption><b style=${`color:${lineColour(layer, quantity.name, theme)}`}>${quantity.name}</b>
@@ -30,13 +32,15 @@ function Chart({ layer, token, unit, quantity, theme, choose }) {
       <svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" onClick=${(event) => choose({ token: place(event) })}
         onPointerMove=${hover} onPointerLeave=${tip.hide} aria-label=${`${quantity.name} of unit ${unit} over ${T} tokens, from ${shown(low)} to ${shown(high)}`}>
         <path class="zero" d=${`M0 ${y(0)}H100`}/><path class="now" d=${`M${x(token)} 0V100`}/>
-        <path class="line" style=${`stroke:${lineColour(layer, quantity.name, theme)}`} d=${line}/>
+        <path class="line" style=${stroke} d=${line(values)}/>
+        ${then && html`<path class="then" style=${stroke} d=${line(then)}/>`}
       </svg></div></figure>`;
 }
 
 const LABELS = 6; // units that are named beside a map
 
-/** One quantity of all units, a row for each in the given order; painted anew only when layer, order or theme change. */
+/** One quantity of all units, a row for each in the given order: of a gate on the scale of its range, of a state on one
+ *  for each unit, whose states differ in size. Painted anew only when layer, order or theme change. */
 function Heatmap({ layer, quantity, order, row, token, chosen, theme, choose }) {
   const canvas = useRef();
   const T = data.tokens.length;
@@ -49,8 +53,9 @@ function Heatmap({ layer, quantity, order, row, token, chosen, theme, choose }) 
     });
     const { units, values } = layer.tensors[quantity.name];
     order.forEach((unit, y) => {
+      const own = quantity.gate ? quantity.range : [0, largest(over(layer, quantity.name, unit)) || 1];
       for (let t = 0; t < T && unit < units; t++) {
-        const share = Math.max(-1, Math.min(1, strength(values[t * units + unit], quantity.range))) || 0;
+        const share = Math.max(-1, Math.min(1, strength(values[t * units + unit], own))) || 0;
         pixels[y * T + t] = palette[Math.round(255 * (share + 1))];
       }
     });
@@ -79,7 +84,7 @@ function Heatmap({ layer, quantity, order, row, token, chosen, theme, choose }) 
   const labelled = [...new Set([...Array(LABELS).keys()].map((k) => Math.round((k * (order.length - 1)) / (LABELS - 1))))];
   const clear = labelled.filter((k) => Math.abs(k - row) * (LABELS - 1) * 2 > order.length || k === row);
   return html`<figure class=${`heatmap ${chosen ? "chosen" : ""}`}>
-    <figcaption><b>${quantity.name}</b><${Legend} range=${quantity.range} theme=${theme}/>
+    <figcaption><b>${quantity.name}</b><${Legend} range=${quantity.gate ? quantity.range : null} theme=${theme}/>
       <span class="words" title=${layer.words[quantity.name]}>${layer.words[quantity.name]?.split(",")[0]}</span></figcaption>
     <div class="axes"><div class="rows" aria-hidden="true">${[...new Set([...clear, row])].map((k) => html`<span class=${k === row ? "now" : ""}
         style=${`top:${(100 * (k + 0.5)) / order.length}%`}>${order[k]}</span>`)}</div>

@@ -51,6 +51,7 @@ def content(record: Record, lengths: Sequence[int], reverse: bool) -> dict[str, 
         "lengths": list(lengths),
         "units": _units(tensors),
         "emitted": cell.states[0],
+        "inputs": [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations],
         "words": _words(cell),
         "places": places(cell),
         "quantities": [

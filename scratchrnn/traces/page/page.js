@@ -35,9 +35,10 @@ function start() {
 }
 
 /** The choice as the end of the address, to be kept and sent; and read again, whatever of it makes sense here. */
-const written = ({ token, quantity, sort, span, threshold, views }) => new URLSearchParams({
+const written = ({ token, quantity, sort, span, threshold, set, views }) => new URLSearchParams({
   token: token + 1, layer: views.map((v) => v.layer), unit: views.map((v) => v.unit ?? ""), colour: quantity, sort,
   span: Array.isArray(span) ? `${span[0] + 1}-${span[1] + 1}` : span ?? "", on: threshold,
+  ...(set ? { if: `${set.name}:${set.value}` } : {}),
   ...(views.some((v) => v.state) ? { state: views.map((v) => v.state ?? "") } : {}),
 }).toString();
 
@@ -53,6 +54,7 @@ function read(fragment, place) {
     return { layer, unit: number(of("unit"), 0, data.layers[layer].units - 1) ?? view.unit, state: of("state") || view.state };
   });
   const on = parseFloat(given.get("on"));
+  const [name, value] = (given.get("if") ?? "").split(":");
   return {
     ...place, views,
     token: (number(given.get("token"), 1, T) ?? place.token + 1) - 1,
@@ -60,6 +62,7 @@ function read(fragment, place) {
     sort: given.get("sort") ?? place.sort,
     span: !given.has("span") ? place.span : to ? [from - 1, to - 1].sort((a, b) => a - b) : data.spans[given.get("span")] && given.get("span") !== "" ? given.get("span") : null,
     threshold: on >= 0 && on < 1 ? on : place.threshold,
+    set: Number.isFinite(parseFloat(value)) ? { name, value: parseFloat(value) } : null,
   };
 }
 
@@ -95,11 +98,13 @@ function useView(place, k, choose, theme) {
   }[sort]), [layer, sort, found, sort === "here" && token, sort === "here" && quantity]);
   const unit = wanted !== null && wanted < layer.units ? wanted : order.find((each) => !layer.dead.includes(each)) ?? order[0];
 
+  const set = place.set && settable(layer).includes(place.set.name) ? place.set : null;
+  const other = useMemo(() => set && whatIf(layer, token, unit, set), [layer, token, unit, set]);
   const values = chosen !== LEFT ? over(layer, chosen, unit)
     : contributions(layer, token, unit).found.reduce((all, c) => ((all[c.token] = c.amount), all), data.tokens.map(() => 0));
   const most = largest(values) || 1;
   return {
-    layer, token, unit, theme, quantity, chosen, values, span, found, threshold, sort, sorts, order, row: order.indexOf(unit),
+    layer, token, unit, theme, set, other, quantity, chosen, values, span, found, threshold, sort, sorts, order, row: order.indexOf(unit),
     title: TRACES.length > 1 ? layer.trace : "", index: k, range: chosen !== LEFT && quantity.gate ? quantity.range : [-most, most],
     /** Of a change, `layer`, `unit` and `state` are this trace's own. */
     choose: ({ layer: other, unit: to, state: followed, ...shared }) => choose((before) => {
@@ -197,7 +202,8 @@ function View(view) {
         ${layer.reason && html`<p class="note">The lines of the update cannot be shown: ${layer.reason}</p>`}
         <${Equations} ...${view} lines=${layer.lines}/>
         <h3>before the nonlinearity: from the input and from the state before</h3>
-        <${Equations} ...${view} lines=${layer.preActivations}/><//>
+        <${Equations} ...${view} lines=${layer.preActivations}/>
+        <${WhatIf} ...${view}/><//>
     </div><div>
       <${Panel} id=${id("matches")} title="Which units are on over this span?"><${Matches} ...${view}/><//>
       <${Memory} ...${view}/>

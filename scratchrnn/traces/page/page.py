@@ -1,7 +1,7 @@
 """Records as a page to click through: one HTML file, which holds its data, its code and its style, and loads nothing.
 
-The file is `page.html` beside this one with its style, its code and the libraries of `vendor` put in. All that needs
-the cell is computed here; the page only looks numbers up and multiplies.
+The file is `page.html` beside this one with its style, its code and the libraries of `vendor` put in. What needs
+the cell is computed here; the page looks numbers up, multiplies, and computes a step anew where the reader sets a gate.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from ...cells.cell import Cell
 from ..palette import LINES, SIGNED
 from ..record import Record, Records
 from .content import content
 from .packing import floats
+from .script import script
 from .spans import spans
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
-_CODE = ("numbers", "words", "parts", "colours", "text", "equations", "units", "charts", "page")
+_CODE = ("numbers", "words", "parts", "colours", "text", "equations", "what-if", "units", "charts", "page")
 Layers: TypeAlias = Mapping[str, Records]
 """`trace(...).records` by the name of the layer; "" needs none."""
 Readout: TypeAlias = tuple[nn.Linear, Sequence[object]]
@@ -55,7 +57,9 @@ def page(
         ValueError: there is no layer, no such sequence, not one token for each step, a trace is one of gradients, or a
             readout does not fit the last layer and its vocabulary.
     """
-    layers, steps = [], {}
+    layers: list[dict[str, Any]] = []
+    cells: list[Cell] = []
+    steps: dict[str, int] = {}
     for trace, named in traces.items():
         for name, records in named.items():
             for (k, reverse), record in records.items():
@@ -63,7 +67,9 @@ def page(
                 where = f"{trace}: {called}" if len(traces) > 1 else called
                 chosen, lengths = _choose(where, record, sequence)
                 steps[where] = sum(lengths)
-                layers.append({"name": called, "trace": trace} | content(chosen, lengths, reverse))
+                place = {"name": called, "trace": trace, "index": len(layers)}
+                layers.append(place | content(chosen, lengths, reverse))
+                cells.append(record.cell)
     shown = _tokens(tokens, steps)
     for trace, (linear, vocabulary) in (readouts or {}).items():
         _last(layers, trace)["readout"] = _readout(_last(layers, trace), linear, vocabulary)
@@ -82,6 +88,7 @@ def page(
         title=html.escape(title),
         style=_file("page.css"),
         libraries="\n".join(_file("vendor", name) for name in _LIBRARIES),
+        updates=script(cells),
         code="\n".join(_file(f"{name}.js") for name in _CODE),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no token can end the script element
     )

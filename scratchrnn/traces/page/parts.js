@@ -19,10 +19,12 @@ function Panel({ id, title, note, long, children }) {
     <summary><h2>${title}${note && html` <small>${note}</small>`}</h2></summary>${children}</details>`;
 }
 
-function Legend({ range: [low, high], theme }) {
+/** The colours of a range, or, without one, of each unit's own. */
+function Legend({ range, theme }) {
+  const [low, high] = range ?? [-1, 1];
   const colors = [0, 0.25, 0.5, 0.75, 1].map((s) => `rgb(${rgb(strength(low + s * (high - low), [low, high]), theme)})`);
-  return html`<span class="legend"><span>${shown(low)}</span><span class="ramp"
-    style=${`background:linear-gradient(to right,${colors})`}></span><span>${shown(high)}</span></span>`;
+  return html`<span class="legend"><span>${range ? shown(low) : "−"}</span><span class="ramp"
+    style=${`background:linear-gradient(to right,${colors})`}></span><span>${range ? shown(high) : "+ each unit's largest"}</span></span>`;
 }
 
 /** The one line beside the pointer. What it says, the focused part says to a screen reader itself. */
