@@ -10,9 +10,11 @@ import subprocess
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from scratchrnn.guide import char_lstm
 from scratchrnn.parity.diagnosis.causes import GRADIENTS, OTHERS, OUTPUTS
@@ -97,6 +99,24 @@ def test_the_program_learns_a_little_and_writes_every_few_hundred_steps(capsys: 
     assert float(said[0][1]) == pytest.approx(math.log(len(alphabet)), abs=0.2)
     assert float(said[1][1]) < 0.8
     assert "ime saves" in char_lstm.sample(weights, alphabet, "a", 200)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [("", ""), ("d_out[t] + dh", "d_out[t]"), ("@ hs[t]", "@ hs[t + 1]"), ('d["b_y"] = ', 'd["b_y"] += 2 * ')],
+    ids=["as it is", "no gradient from behind", "the state after the step", "a bias twice"],
+)
+def test_the_programs_gradients_are_autograds_of_its_own_loss_and_no_others(line: str, wrong: str) -> None:
+    program = (GUIDE / "char_lstm.py").read_text(encoding="utf-8")
+    assert line in program
+    namespace: dict[str, Any] = {}
+    exec(program.replace(line, wrong) if line else program, namespace)
+    w = {name: weight.double().requires_grad_() for name, weight in namespace["new_weights"](7, 5).items()}
+    ids, (h, c) = torch.randint(7, (6, 3)), torch.randn(2, 3, 5, dtype=torch.float64)
+    loss, d, _, _ = namespace["loss_and_gradients"](w, ids, h, c)
+    of_autograd = torch.autograd.grad(loss, [*w.values()])
+    right = [torch.allclose(d[name], exact, rtol=1e-10) for name, exact in zip(w, of_autograd, strict=True)]
+    assert all(right) == (not line)
 
 
 def test_the_program_is_run_by_its_name(tmp_path: Path) -> None:
