@@ -106,6 +106,17 @@ def test_the_numbers_agree_with_autograd_and_torch(cell):
         assert {d.name for d in found.deviations} >= {f"d{name}"}
 
 
+@pytest.mark.parametrize("H", [2, 64])
+def test_the_state_before_is_one_that_the_cell_can_have(H):
+    before = {name: walk(cell, 3, H).given for name, cell in CELLS.items()}
+    for name in ("rnn", "gru", "lstm"):
+        assert 0.1 < before[name]["h_prev"].abs().max() < 1
+    assert before["rnn_relu"]["h_prev"].min() >= 0
+    h_prev, c_prev = before["lstm"]["h_prev"], before["lstm"]["c_prev"]
+    assert (h_prev.abs() <= torch.tanh(c_prev.abs() + 0.01)).all()
+    assert (h_prev * c_prev >= 0).all()  # h = o * tanh(c)
+
+
 @each_name
 def test_numbers_are_those_of_the_lines_beside_them(name, capsys):
     shown = said(capsys, name, "--numbers", "--input-size", "2", "--hidden-size", "3")
