@@ -34,6 +34,9 @@ def diagram(cell: Cell, ax: Axes | None = None, *, highlight: str | None = None)
     With `highlight` it is small enough for a telephone: a box has a name alone, that of a gate or state, and one of
     them has its colour, with the arrows there and away. Below stand its line and those that use it, whole.
 
+        >>> import scratchrnn as sr
+        >>> sr.plot.diagram(sr.cells.lstm, highlight="f").savefig("lstm-f.png")
+
     Args:
         cell: one of the package's or of your own.
         ax: where to draw.

@@ -16,6 +16,9 @@ def save_svg(figure: Figure, path: str | Path) -> None:
     The same figure gives the same file. Letters of mathematics are set in STIX, where the reader has it, or else in
     the browser's own letters with serifs.
 
+        >>> import scratchrnn as sr
+        >>> sr.plot.save_svg(sr.plot.diagram(sr.cells.gru, highlight="z"), "gru-z.svg")
+
     Raises:
         TypeError: `figure` is no Figure.
         OSError: the file cannot be written.
