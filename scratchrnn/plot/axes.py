@@ -7,21 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, Literal
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Affine2D, Bbox
 from torch import Tensor
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe & Ito: for every eye
+from ..cells.cell import Cell
+from ..traces.palette import LINES, places
+from ..traces.palette import SIGNED as PALETTE
+from ..traces.record import Record, expect_record
+from .names import panel_title, thing
 
-
+COLOURS = LINES["light"]
 _STYLES = ("-", "--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # five to seven colours: 35 lines that differ
-
-
-SIGNED, UNSIGNED = "PuOr", "cividis"  # 0 white in the middle; from dark to light, in grey too
-
-
+SIGNED = LinearSegmentedColormap.from_list("signed", PALETTE["light"])
+UNSIGNED = LinearSegmentedColormap.from_list("unsigned", PALETTE["light"][1:])
+"""From the least value to the largest: 0 is pale, and what is above it blue, in both."""
 SMALL = 8  # points
 
 
@@ -33,7 +38,14 @@ def numbers(tensor: Tensor) -> Any:
 def line_styles() -> Iterator[dict[str, Any]]:
     """A colour and a dash pattern for each line: 35 that differ."""
     for n in count():
-        yield {"color": COLOURS[n % len(COLOURS)], "linestyle": _STYLES[n % len(_STYLES)], "linewidth": 1.6}
+        round, place = divmod(n, len(COLOURS))
+        yield {"color": COLOURS[place], "linestyle": _STYLES[(place + round) % len(_STYLES)], "linewidth": 1.6}
+
+
+def colour_of(cell: Cell, name: str) -> str:
+    """That of the gate or state, the same in every picture; grey for what belongs to none."""
+    place = places(cell).get(thing(cell, name))
+    return "0.35" if place is None else COLOURS[place]
 
 
 def axes_of(
@@ -70,19 +82,43 @@ def _divide(sizes: Sequence[float], gap: float) -> list[tuple[float, float]]:
     return [((sum(sizes[:n]) + gap * n) / total, size / total) for n, size in enumerate(sizes)]
 
 
-def legend(panel: Axes, lines: Mapping[str, Line2D]) -> None:
+def name_panel(panel: Axes, record: Record, name: str) -> None:
+    """What the panel shows, above it and in the colour of the gate or state."""
+    colour = colour_of(record.cell, name)
+    panel.set_title(panel_title(record, name), loc="left", fontsize=9, pad=3, color=colour, parse_math=False)
+
+
+def legend(panel: Axes, lines: Mapping[str, Artist], above: bool = False) -> None:
     """The lines by their names, as they are: the legend itself leaves out what begins with an underscore."""
+    at_the_side: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    in_a_row: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": len(lines)}
     legend = panel.legend(
         lines.values(),
         ["line"] * len(lines),
-        loc="center left",
-        bbox_to_anchor=(1.01, 0.5),
         fontsize=9,
         frameon=False,
         handlelength=2.8,
+        **(in_a_row if above else at_the_side),
     )
     for text, name in zip(legend.get_texts(), lines, strict=True):
         text.set(text=name, parse_math=False)
+
+
+def width_for(tokens: Sequence[Any] | None, otherwise: float, side: bool = False) -> float:
+    """Inches in which each token can be read below the steps, or at the side, too; at most 40."""
+    each = 0.0 if tokens is None else _TURNED if side else min(_upright(tokens), _TURNED)
+    return min(max(otherwise, len(tokens or ()) * each / 72 / _SHARE), 40)
+
+
+_SHARE = 0.74  # of a new figure the panels take at least so much
+
+
+def _upright(tokens: Sequence[Any]) -> float:
+    """How many points wide the longest is, and a gap."""
+    return 0.62 * SMALL * max(len(shown(token)) for token in tokens) + 1.5
+
+
+_TURNED = 1.2 * SMALL  # points that a token takes on its side
 
 
 def time_axis(panels: Sequence[Axes], steps: int, tokens: Sequence[Any] | None) -> None:
@@ -92,16 +128,32 @@ def time_axis(panels: Sequence[Axes], steps: int, tokens: Sequence[Any] | None) 
         panel.tick_params(labelbottom=panel is panels[-1], labelsize=SMALL)
     lowest = panels[-1]
     lowest.set_xlabel("step")
+    if tokens is not None:
+        room = _points(lowest).width / steps
+        upright = _upright(tokens) <= room
+        for panel in panels:
+            at = range(0, steps, 1 if upright else math.ceil(_TURNED / room))
+            _write(panel.xaxis, at, [shown(tokens[t]) for t in at], 0 if upright else 90)
+
+
+def side_axis(panel: Axes, steps: int, tokens: Sequence[Any] | None, start: str) -> None:
+    """The steps down the side, below what was before the first."""
+    every = math.ceil(_TURNED / (_points(panel).height / (steps + 1)))
     if tokens is None:
-        return
-    printed = [shown(token) for token in tokens]
-    longest = max(len(token) for token in printed)
-    points = lowest.get_window_extent().width * 72 / figure_of(lowest).dpi
-    upright = steps * longest * 0.8 * SMALL <= points
-    every = 1 if upright else math.ceil(steps * 1.2 * SMALL / points)
-    for panel in panels:
-        at = range(0, steps, every)
-        panel.set_xticks(at, printed[::every], rotation=0 if upright else 90, parse_math=False)
+        at = [int(t) for t in MaxNLocator(10, integer=True).tick_values(0, steps - 1) if every - 1 <= t < steps]
+        labels = [start, *map(str, at)]
+    else:
+        at = [*range(every - 1, steps, every)]
+        labels = [start, *(shown(tokens[t]) for t in at)]
+    _write(panel.yaxis, [-1, *at], labels, 0)
+
+
+def _points(panel: Axes) -> Bbox:
+    return panel.get_window_extent().transformed(Affine2D().scale(72 / figure_of(panel).dpi))
+
+
+def _write(axis: Axis, at: Sequence[float], labels: Sequence[str], rotation: int) -> None:
+    axis.set_ticks(at, labels, rotation=rotation, parse_math=False, family="monospace", fontsize=SMALL)
 
 
 def shown(token: Any) -> str:
@@ -115,3 +167,16 @@ def expect_index(name: str, index: int, size: int, what: str) -> None:
     """Raise an IndexError that names the argument, unless 0 <= index < size."""
     if not 0 <= index < size:
         raise IndexError(f"{name} should be a {what} from 0 to {size - 1}, got {index}")
+
+
+def steps_of(record: Record, sequence: int, tokens: Sequence[Any] | None) -> int:
+    """How many steps the sequence has; the record, the sequence and the tokens fit, or it raises."""
+    expect_record(record)
+    lengths = record.valid().sum(0)
+    expect_index("sequence", sequence, len(lengths), "sequence")
+    steps = int(lengths[sequence])
+    if tokens is not None and len(tokens) != steps:
+        raise ValueError(
+            f"tokens should be one for each of the {steps} steps of sequence {sequence}, got {len(tokens)}"
+        )
+    return steps

@@ -17,25 +17,22 @@ from matplotlib.textpath import TextPath
 
 from ..cells.cell import Cell
 from ..equations.equations import Equations
-from ..equations.latex import latex_name
+from ..equations.latex import latex, latex_name
 from ..equations.linear import linear_forward
 from ..equations.lines import Line
-from ..traces.palette import LINES, places
-from .axes import COLOURS, axes_of, figure_of
+from .axes import axes_of, colour_of, figure_of
 from .layout import lay_out
+from .names import printed
 
 
 def diagram(cell: Cell, ax: Axes | None = None, *, highlight: str | None = None) -> Figure:
     """A cell's equations, a box for each, with arrows from the box that makes a value to those that use it.
 
-    At the left what the weights give and the states before, at the right the states. States have a thick frame,
-    gates are blue. In axes of yours the letters are as large as fits their size at the call.
+    At the left the states before and what the weights give, at the right the states. States have a thick frame, and
+    each state and gate its colour. In axes of yours the letters are as large as fits their size at the call.
 
     With `highlight` it is small enough for a telephone: a box has a name alone, that of a gate or state, and one of
     them has its colour, with the arrows there and away. Below stand its line and those that use it, whole.
-
-        >>> import scratchrnn as sr
-        >>> sr.plot.diagram(sr.cells.lstm, highlight="f").savefig("lstm-f.png")
 
     Args:
         cell: one of the package's or of your own.
@@ -45,6 +42,11 @@ def diagram(cell: Cell, ax: Axes | None = None, *, highlight: str | None = None)
     Raises:
         TypeError: `cell` is no `Cell`, or `ax` no Axes.
         ValueError: its `update` cannot be read: see `equations.Equations`; or no line of it makes `highlight`.
+
+    Example:
+        >>> import scratchrnn as sr
+        >>> sr.plot.diagram(sr.cells.gru).savefig("gru.png")
+        >>> sr.plot.diagram(sr.cells.lstm, highlight="f").savefig("lstm-f.png")
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell should be a Cell, as scratchrnn.cells.lstm, got {type(cell).__name__}")
@@ -64,7 +66,8 @@ def diagram(cell: Cell, ax: Axes | None = None, *, highlight: str | None = None)
         ax.add_patch(_arrow(route, scale))
     states = {*cell.states, *outputs, *(f"{s}_prev" for s in cell.states)}
     for name, centre in placed.centres.items():
-        fill = (COLOURS[4], 0.3) if name in states else (COLOURS[5], 0.3) if name in cell.gates else "white"
+        known = name in states or name in cell.gates
+        fill = (colour_of(cell, name.removesuffix(" out")), 0.25) if known else "white"
         ax.add_patch(_frame(centre, sizes[name], facecolor=fill, linewidth=(1.8 if name in states else 0.8) * scale))
         ax.text(*centre, texts[name], ha="center", va="center", size=_LETTERS * scale, math_fontfamily=_MATHS)
     return figure_of(ax)
@@ -77,15 +80,26 @@ _MATHS = "stix"  # near to what a browser has, where the picture is an SVG with 
 def _boxes(cell: Cell) -> tuple[dict[str, str], dict[str, list[str]]]:
     """What is written in each box, and from which others each is made."""
     computed, numbers = Equations(cell).forward, Equations(cell).numbers
-    used = {name for line in computed for name in line.names}
-    texts = {line.target: f"${line.latex()}$" for line in linear_forward(cell)}
-    texts |= {f"{s}_prev": f"${latex_name(f'{s}_prev')}$" for s in cell.states if f"{s}_prev" in used}
-    sources: dict[str, list[str]] = {name: [] for name in texts}
-    texts |= {line.target: f"${line.latex()}$" for line in computed}
+    linear = linear_forward(cell)
+    used = {name for line in (*linear, *computed) for name in line.names}
+    states = [f"{s}_prev" for s in cell.states if f"{s}_prev" in used]
+    texts = {name: f"${latex_name(name)}$" for name in states} | {line.target: f"${line.latex()}$" for line in linear}
+    sources: dict[str, list[str]] = {name: [] for name in states}
+    sources |= {line.target: [name for name in states if name in line.names] for line in linear}
+    texts |= {line.target: f"${_latex(line, computed)}$" for line in computed}
     sources |= {line.target: [name for name in line.names if name not in numbers] for line in computed}
     texts |= {_output(s): f"${latex_name(s)}$" for s in cell.states}
     sources |= {_output(s): [s] for s in cell.states}
     return texts, sources
+
+
+def _latex(line: Line, lines: Sequence[Line]) -> str:
+    r"""The line, with `\tanh(c)` for `tanh_c`, and for the line that makes it."""
+    functions = {each.target: latex(each.expression) for each in lines if printed(each.target) == each.right}
+    text = functions.get(line.target, line.latex())
+    for name, function in functions.items():
+        text = text.replace(latex_name(name), function)
+    return text
 
 
 def _output(state: str) -> str:
@@ -144,7 +158,7 @@ def _highlighted(cell: Cell, name: str, ax: Axes | None) -> Figure:
     ax.set_axis_off()
     room = ax.get_window_extent()
     scale = min(room.width / width, room.height / height) * 72 / figure_of(ax).dpi
-    colour = LINES["light"][places(cell)[name]]
+    colour = colour_of(cell, name)
     for ends, route in sorted(placed.routes.items(), key=lambda item: name in item[0]):  # those in colour on top
         ax.add_patch(_arrow(route, scale, *((colour, 2.2) if name in ends else ("0.7", 0.9))))
     letters: Any = {"ha": "center", "va": "center", "size": _READ * scale, "math_fontfamily": _MATHS}

@@ -37,7 +37,9 @@ def lay_out(
     """Place boxes of these sizes; those named in `last` stand in a column of their own at the right."""
     column = _columns(sources, last)
     arrows = _arrows(sources, column)
-    rows = _ordered(_rows(column, arrows), arrows)
+    rows = _rows(column, arrows)
+    above = [sorted(row, key=lambda place: column[place[0]] > 0) for row in rows]  # the lanes from the left edge first
+    rows = min(_ordered(rows, arrows), _ordered(above, arrows), key=lambda tried: _crossings(tried, arrows))
     height = {place: sizes[place[0]][1] if column[place[0]] == place[1] else lane for row in rows for place in row}
     y = _heights(rows, arrows, height, gaps[1])
     widths = [max(sizes[name][0] for name, c in row if column[name] == c) for row in rows]

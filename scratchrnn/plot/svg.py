@@ -16,12 +16,13 @@ def save_svg(figure: Figure, path: str | Path) -> None:
     The same figure gives the same file. Letters of mathematics are set in STIX, where the reader has it, or else in
     the browser's own letters with serifs.
 
-        >>> import scratchrnn as sr
-        >>> sr.plot.save_svg(sr.plot.diagram(sr.cells.gru, highlight="z"), "gru-z.svg")
-
     Raises:
         TypeError: `figure` is no Figure.
         OSError: the file cannot be written.
+
+    Example:
+        >>> import scratchrnn as sr
+        >>> sr.plot.save_svg(sr.plot.diagram(sr.cells.gru, highlight="z"), "gru-z.svg")
     """
     if not isinstance(figure, Figure):
         raise TypeError(f"figure should be a Figure of matplotlib, got {type(figure).__name__}")

@@ -37,13 +37,14 @@ def unrolled(cell: Cell, steps: int = 3, ax: Axes | None = None) -> Figure:
     thick ones its direct road, from a state to the same state one step before, past every matrix, in the colour of the
     gate that opens it. Both roads' equations stand below. The gradients of x and of the weights are left out.
 
-        >>> import scratchrnn as sr
-        >>> sr.plot.unrolled(sr.cells.lstm, steps=4).savefig("lstm.png")
-
     Raises:
         TypeError: `cell` is no `Cell`, `steps` no int, or `ax` no Axes.
         ValueError: `steps` is below 1; or the lines of the cell's `update` or their derivatives cannot be read: see
             `equations.Equations`.
+
+    Example:
+        >>> import scratchrnn as sr
+        >>> sr.plot.unrolled(sr.cells.lstm, steps=4).savefig("lstm.png")
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell should be a Cell, as scratchrnn.cells.lstm, got {type(cell).__name__}")

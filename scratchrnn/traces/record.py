@@ -33,7 +33,12 @@ class Record:
     """Whether the layer has biases."""
     nodes: Nodes = field(default_factory=dict)
     """Of a differentiable trace: what the tensors were made of, step by step, for `Trace.gradients`."""
-    join: Callable[[list[Tensor]], Tensor] = torch.stack
+    join: Callable[[list[Tensor]], Tensor] = field(default_factory=lambda: torch.stack)
+    name: str = ""
+    """Of the layer in its model, `encoder.lstm`; "" where it was traced alone."""
+    layer: int = 0
+    reverse: bool = False
+    """Which layer of its stack this is, and which direction: of `trace(...).layer(k, reverse)` the two arguments."""
 
     def __getattr__(self, name: str) -> Tensor:
         try:
@@ -68,6 +73,11 @@ class Record:
 
 Records: TypeAlias = dict[tuple[int, bool], Record]
 """Of a layer's runs one for each (k, reverse): its layers and directions."""
+
+
+def place(record: Record) -> str:
+    """Where it stands, `encoder.lstm, layer 0, reverse`."""
+    return f"{record.name}{', ' if record.name else ''}layer {record.layer}{', reverse' if record.reverse else ''}"
 
 
 def expect_record(given: Any, name: str = "record") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -30,13 +31,21 @@ from scratchrnn.bench.implementations import OURS
 from scratchrnn.bench.results import Result
 from scratchrnn.cells import elman, gru, lstm
 from scratchrnn.cells.twins import BUILT_IN
+from scratchrnn.plot import axes
 from scratchrnn.plot import bench as bench_plot
 from scratchrnn.plot.axes import COLOURS, line_styles
 from scratchrnn.plot.diagram import _boxes, _names, _whole
 from scratchrnn.plot.layout import lay_out
 from scratchrnn.traces import Record, Trace
-from scratchrnn.traces.palette import LINES, places
-from scratchrnn.traces.summary import gradient_norms, saturation, spectral_radius
+from scratchrnn.traces.palette import LINES, SIGNED, places
+from scratchrnn.traces.summary import (
+    contributions,
+    gate_shares,
+    gradient_norms,
+    saturation,
+    spectral_radius,
+    time_constants,
+)
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
 LENGTHS = [4, 6, 2]
@@ -67,8 +76,13 @@ def labels(panel: Axes) -> list[str]:
     return [label.get_text() for label in panel.get_xticklabels()]
 
 
+def named(panels: list[Axes]) -> dict[str, Axes]:
+    """By what stands before the colon of their titles."""
+    return {panel.get_title(loc="left").split(": ")[0]: panel for panel in panels if panel.get_title(loc="left")}
+
+
 def images(figure: Figure) -> dict[str, Axes]:
-    return {panel.get_title(loc="left"): panel for panel in drawn(figure) if panel.images}
+    return {name: panel for name, panel in named(drawn(figure)).items() if panel.images}
 
 
 # ---------------------------------------------------------------------------------------------------- gates
@@ -82,7 +96,7 @@ def test_every_gate_and_state_is_an_image_of_the_records_numbers_to_the_sequence
     assert [*panels] == [n for n in dict.fromkeys([*row.cell.gates, *row.cell.states]) if n in record]
     for name, panel in panels.items():
         np.testing.assert_array_equal(image(panel).get_array(), record[name][: LENGTHS[2], 2].T)
-    assert figure.axes[0].get_title() == f"{row.cell.name}, sequence 2"
+    assert figure.axes[0].get_title() == f"{row.cell.name}, layer 1, reverse, sequence 2"
     assert {panel.get_ylabel() for panel in panels.values()} == {"unit"}
     assert [panel.get_xlabel() for panel in panels.values()] == [""] * (len(panels) - 1) + ["step"]
 
@@ -92,7 +106,11 @@ def test_the_colours_of_a_gate_span_what_it_can_be_and_others_have_zero_in_the_m
     record.c.mul_(7)
     panels = images(plot.gates(record, names=["f", "g", "c"]))
     largest = record.c.abs().max().item()
-    for name, cmap, limits in [("f", "cividis", (0, 1)), ("g", "PuOr", (-1, 1)), ("c", "PuOr", (-largest, largest))]:
+    for name, cmap, limits in [
+        ("f", "unsigned", (0, 1)),
+        ("g", "signed", (-1, 1)),
+        ("c", "signed", (-largest, largest)),
+    ]:
         assert image(panels[name]).get_cmap().name == cmap
         assert image(panels[name]).get_clim() == limits
     bars = [panel for panel in drawn(plot.gates(record, names=["f", "g"])) if not panel.images]
@@ -106,14 +124,102 @@ def test_a_gate_that_is_closed_for_good_keeps_its_colours() -> None:
     assert image(images(plot.gates(record))["f"]).get_clim() == (0, 1)
 
 
-def test_the_gradient_of_a_gate_has_zero_in_the_middle() -> None:
-    layer = nn.LSTM(I, H)
-    trace = sr.trace(layer, torch.randn(T, B, I), differentiable=True)
+def test_the_sign_has_the_colours_of_the_page() -> None:
+    low, zero, high = SIGNED["light"]
+    assert [to_hex(axes.SIGNED(x)) for x in (0.0, 0.5, 1.0)] == [low, to_hex(axes.SIGNED(128)), high]
+    assert to_rgba(zero) == pytest.approx(axes.SIGNED(128), abs=0.01)
+    assert [to_hex(axes.UNSIGNED(x)) for x in (0.0, 1.0)] == [zero, high]
+
+
+def test_pre_activations_share_one_scale() -> None:
+    record = packed_record()
+    record.f_pre.mul_(5)
+    panels = images(plot.gates(record, names=["i_pre", "f_pre", "c", "h_prev"]))
+    largest = record.f_pre.abs().max().item()
+    assert image(panels["i_pre"]).get_clim() == image(panels["f_pre"]).get_clim() == (-largest, largest)
+    assert image(panels["h_prev"]).get_clim()[1] == record.h_prev.abs().max().item()
+
+
+def test_gradients_share_one_scale_which_a_hundredth_of_them_goes_beyond() -> None:
+    trace = sr.trace(nn.LSTM(I, H), torch.randn(T, B, I), differentiable=True)
     gradients = trace.gradients(trace.output.square().sum()).layer(0)
-    panel = images(plot.gates(gradients, names=["f"]))["f"]
-    largest = gradients.f.abs().max().item()
-    assert image(panel).get_cmap().name == "PuOr"
-    assert image(panel).get_clim() == pytest.approx((-largest, largest))
+    figure = plot.gates(gradients, names=["f", "c"])
+    panels = images(figure)
+    sizes = torch.cat([gradients.f.flatten(), gradients.c.flatten()]).abs().sort().values
+    within = sizes[math.ceil(0.99 * len(sizes)) - 1].item()
+    assert [image(panel).get_clim() for panel in panels.values()] == [(-within, within)] * 2
+    assert {image(panel).get_cmap().name for panel in panels.values()} == {"signed"}
+    beyond = [image(panel).colorbar.extend for panel in panels.values()]
+    assert beyond == ["both" if gradients[n].abs().max() > within else "neither" for n in ("f", "c")]
+    assert "both" in beyond
+    assert list(panels) == ["dL/df", "dL/dc"]
+
+
+def test_the_gradient_of_nothing_is_drawn() -> None:
+    trace = sr.trace(nn.LSTM(I, H), torch.randn(T, B, I), differentiable=True)
+    gradients = trace.gradients(0 * trace.output.sum()).layer(0)
+    assert image(images(plot.gates(gradients))["dL/df"]).get_clim() == (-1, 1)
+
+
+def test_a_panel_says_what_it_shows_in_the_colour_of_the_gate_or_state() -> None:
+    record = sr.trace(nn.LSTM(I, H), torch.randn(T, B, I), halves=True).layer(0)
+    names = ["f", "c", "tanh_c", "f_pre", "f_x", "f_h", "c_prev"]
+    found = {
+        panel.get_title(loc="left"): panel._left_title.get_color()  # type: ignore[attr-defined]
+        for panel in drawn(plot.gates(record, names=names))
+        if panel.images
+    }
+    f, c = (COLOURS[places(lstm)[name]] for name in "fc")
+    assert found == {
+        "f: forget gate: how much of the cell state is kept, 0 none, 1 all": f,
+        "c: cell state: what the unit remembers": c,
+        "tanh(c): the cell state, brought between \N{MINUS SIGN}1 and 1": c,
+        "f_pre: f before its nonlinearity": f,
+        "f_x: what the input gives to f": f,
+        "f_h: what h of the step before gives to f": f,
+        "c_prev: c of the step before": c,
+    }
+
+
+def test_what_nobody_has_words_for_is_named() -> None:
+    record = sr.trace(sr.RecurrentLayer(pair, I, H), torch.randn(T, B, I)).layer(0)
+    assert [p.get_title(loc="left") for p in drawn(plot.gates(record, names=["a", "m", "u_pre"])) if p.images] == [
+        "a",
+        "m",
+        "u_pre: u before its nonlinearity",
+    ]
+
+
+def commented(f: torch.Tensor, n: torch.Tensor, h_prev: torch.Tensor) -> torch.Tensor:
+    f = torch.sigmoid(f)  # forget gate: what is kept
+    return f * h_prev + (1 - f) * torch.tanh(n)
+
+
+def test_ones_own_words_are_the_comments_of_the_update() -> None:
+    record = sr.trace(sr.RecurrentLayer(sr.Cell("MINE", ("f", "n"), commented), I, H), torch.randn(T, B, I)).layer(0)
+    f, h = (panel for panel in drawn(plot.gates(record)) if panel.images)
+    assert [f.get_title(loc="left"), h.get_title(loc="left")] == ["f: forget gate: what is kept", "h"]
+    assert drawn(plot.histograms(record))[0].get_title() == "f, forget gate"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_trace_in_half_precision_is_drawn(dtype: torch.dtype) -> None:
+    trace = sr.trace(nn.GRU(I, H, dtype=dtype), torch.randn(T, B, I, dtype=dtype), differentiable=True)
+    for record in (trace.layer(0), trace.gradients(trace.output.sum()).layer(0)):
+        panel = images(plot.gates(record, names=["h"]))
+        np.testing.assert_array_equal(image(*panel.values()).get_array(), record.h[:, 0].detach().double().T)
+    assert drawn(plot.unit(trace.layer(0), 0))
+    assert drawn(plot.carried(trace.layer(0), 0))
+
+
+def test_a_layer_in_a_model_has_its_name_in_the_figure() -> None:
+    model = nn.ModuleDict({"encoder": nn.ModuleDict({"lstm": nn.LSTM(I, H, 2, bidirectional=True)})})
+    model.forward = lambda x: model["encoder"]["lstm"](x)  # type: ignore[method-assign, index]
+    trace = sr.trace(model, torch.randn(T, B, I), differentiable=True)
+    of_gradients = trace.gradients(trace.output[0].sum())
+    for found in (trace, of_gradients):
+        record = found["encoder.lstm"].layer(1, reverse=True)
+        assert plot.gates(record).axes[0].get_title() == "LSTM, encoder.lstm, layer 1, reverse, sequence 0"
 
 
 def test_tokens_stand_below_the_lowest_panel_and_unprintable_ones_are_readable() -> None:
@@ -125,16 +231,40 @@ def test_tokens_stand_below_the_lowest_panel_and_unprintable_ones_are_readable()
     assert not any(label.get_visible() for panel in above for label in panel.get_xticklabels() if label.get_text())
 
 
-@pytest.mark.parametrize("draw", [plot.gates, lambda record, **options: plot.unit(record, 0, **options)])
-def test_tokens_are_thinned_until_none_touches_another(draw: Callable[..., Figure]) -> None:
-    record = sr.trace(nn.GRU(I, H), torch.randn(200, I)).layer(0)
+WITH_TOKENS: dict[str, Callable[..., Figure]] = {
+    "gates": plot.gates,
+    "unit": lambda record, **options: plot.unit(record, 0, **options),
+    "carried": lambda record, **options: plot.carried(record, 0, **options),
+    "gate_shares": lambda record, **options: plot.gate_shares(
+        Record({g: record[g] for g in ("h", "r_pre", "z_pre", "n_h")}, gru), **options
+    ),
+}
+with_tokens = pytest.mark.parametrize("draw", WITH_TOKENS.values(), ids=WITH_TOKENS)
+
+
+def labels_of_steps(figure: Figure) -> list[Any]:
+    panels = [*drawn(figure), *figure.axes]
+    return next(panel for panel in panels if panel.get_xlabel() == "step").get_xticklabels()
+
+
+@with_tokens
+@pytest.mark.parametrize("tokens", [[*"hello, you" * 15], [f"token{t}" for t in range(150)]], ids=["letters", "words"])
+def test_a_figure_is_wide_enough_for_every_token(draw: Callable[..., Figure], tokens: list[str]) -> None:
+    record = sr.trace(nn.GRU(I, H), torch.randn(150, 1, I)).layer(0)
+    written = labels_of_steps(draw(record, tokens=tokens))
+    assert [label.get_text() for label in written] == [axes.shown(token) for token in tokens]
+    assert not any(a.get_window_extent().overlaps(b.get_window_extent()) for a, b in pairwise(written))
+
+
+@with_tokens
+def test_in_axes_of_ones_own_tokens_are_thinned_until_none_touches_another(draw: Callable[..., Figure]) -> None:
+    record = sr.trace(nn.GRU(I, H), torch.randn(200, 1, I)).layer(0)
     tokens = [f"token{t}" for t in range(200)]
-    figure = draw(record, tokens=tokens)
-    lowest = next(panel for panel in drawn(figure) if panel.get_xlabel() == "step")
-    shown = [label.get_text() for label in lowest.get_xticklabels()]
-    assert 20 < len(shown) < 100
-    assert shown == tokens[:: -(-200 // len(shown))]
-    boxes = [label.get_window_extent() for label in lowest.get_xticklabels()]
+    figure = Figure(figsize=(7, 5))
+    written = labels_of_steps(draw(record, tokens=tokens, ax=figure.subplots()))
+    assert 20 < len(written) < 100
+    assert [label.get_text() for label in written] == tokens[:: -(-200 // len(written))]
+    boxes = [label.get_window_extent() for label in written]
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
 
 
@@ -145,30 +275,28 @@ def test_tokens_are_thinned_until_none_touches_another(draw: Callable[..., Figur
 def test_a_units_lines_are_the_records_numbers_gates_above_states(row: Row) -> None:
     record = packed_record(row)
     figure = plot.unit(record, 3, sequence=0, tokens="abcd")
-    panels = drawn(figure)
-    kept = [g for g in row.cell.gates if g in record]
-    assert [p.get_ylabel() for p in panels] == (["gate"] if kept else []) + ["state"]
-    lines = {line.get_label(): line for p in panels for line in p.lines if not line.get_label().startswith("_")}
-    assert [*lines] == [*kept, *row.cell.states]
-    for name, line in lines.items():
+    panels = named(drawn(figure))
+    assert [*panels] == [n for n in dict.fromkeys([*row.cell.gates, *row.cell.states]) if n in record]
+    for name, panel in panels.items():
+        _, line = panel.lines
         np.testing.assert_array_equal(line.get_xdata(), range(LENGTHS[0]))
         np.testing.assert_array_equal(line.get_ydata(), record[name][: LENGTHS[0], 0, 3])
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines.values()}) == len(lines)
-    assert [text.get_text() for p in panels for text in p.get_legend().get_texts()] == [*lines]
-    assert figure.axes[0].get_title() == f"{row.cell.name}, unit 3, sequence 0"
-    assert labels(panels[-1]) == [*"abcd"]
+        assert line.get_color() == COLOURS[places(row.cell)[name]]
+        low, high = panel.get_ylim()
+        assert low < line.get_ydata().min() <= line.get_ydata().max() < high
+    assert figure.axes[0].get_title() == f"{row.cell.name}, layer 1, reverse, unit 3, sequence 0"
+    assert labels([*panels.values()][-1]) == [*"abcd"]
 
 
-def test_named_lines_alone_are_drawn_and_what_is_no_state_is_a_value() -> None:
-    gate, value = drawn(plot.unit(packed_record(), 0, names=["f", "f_pre", "c"]))
-    assert [p.get_ylabel() for p in (gate, value)] == ["gate", "value"]
-    assert [line.get_label() for line in value.lines[1:]] == ["f_pre", "c"]
+def test_the_panels_of_a_unit_have_the_scales_of_its_gates() -> None:
+    panels = named(drawn(plot.unit(packed_record(), 0, names=["f", "g", "f_pre", "o_pre"])))
+    assert [list(panels[name].get_yticks()) for name in ("f", "g")] == [[0, 0.5, 1], [-1, 0, 1]]
+    assert list(panels["f_pre"].get_yticks()) == list(panels["o_pre"].get_yticks())
 
 
 def test_under_a_projection_a_units_emitted_state_is_shown_only_if_named() -> None:
     record = packed_record(proj_size=2)
-    shown = [line.get_label() for p in drawn(plot.unit(record, 4)) for line in p.lines[1:]]
-    assert shown == ["i", "f", "g", "o", "c"]
+    assert [*named(drawn(plot.unit(record, 4)))] == ["i", "f", "g", "o", "c"]
     assert error(lambda: plot.unit(record, 4, names=["h"])) == (
         IndexError,
         "k should be a unit from 0 to 1, got 4",
@@ -192,7 +320,7 @@ def test_histograms_count_every_valid_value_once_and_name_the_saturated_shares(r
     figure = plot.histograms(record)
     names = [g for g in row.cell.gates if g in record] or ["h"]
     for name, panel in zip(names, drawn(figure), strict=True):
-        assert panel.get_title() == name
+        assert panel.get_title().split(",")[0] == name
         bars = [p for p in panel.patches if isinstance(p, Rectangle)][:40]
         assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
         values = record[name][record.valid()]
@@ -201,19 +329,35 @@ def test_histograms_count_every_valid_value_once_and_name_the_saturated_shares(r
         assert [bar.get_height() for bar in bars] == pytest.approx(heights / values.numel())
         shares = [share.mean().item() for share in expected[name]] if bounded else []
         assert [text.get_text() for text in panel.texts] == [f"{share:.1%}" for share in shares]
-    assert figure.axes[0].get_title() == row.cell.name
+    assert figure.axes[0].get_title() == f"{row.cell.name}, layer 1, reverse"
+    assert len({panel.get_ylim() for panel in drawn(figure)}) == 1
 
 
 def test_a_histograms_axis_spans_the_gates_bounds_and_marks_where_it_saturates() -> None:
     record = packed_record()
     record.f.fill_(0.99)
-    f, g, c = drawn(plot.histograms(record, ["f", "g", "c"]))
+    figure = plot.histograms(record, ["f", "g", "c"])
+    f, g, c = drawn(figure)
     assert f.get_xlim() == (0, 1)
     assert g.get_xlim() == (-1, 1)
     assert list(f.get_xticks()) == pytest.approx([0.05, 0.5, 0.95])
     assert list(g.get_xticks()) == pytest.approx([-0.9, 0, 0.9])
     assert [text.get_text() for text in f.texts] == ["0.0%", "100.0%"]
     assert not c.texts
+    assert [panel.get_title() for panel in (f, g, c)] == ["f, forget gate", "g, candidate", "c, cell state"]
+    assert [panel.patches[0].get_facecolor() for panel in (f, g, c)] == [
+        to_rgba(COLOURS[places(lstm)[name]]) for name in "fgc"
+    ]
+    (said,) = figure.axes[0].get_legend().get_texts()
+    assert said.get_text().startswith("within 5 % of an end of the range")
+    (band,) = figure.axes[0].get_legend().get_patches()
+    assert band.get_facecolor() == f.patches[-1].get_facecolor()
+
+
+def test_a_histogram_without_bounds_has_no_band_to_explain() -> None:
+    figure = plot.histograms(packed_record(), ["c"])
+    drawn(figure)
+    assert figure.axes[0].get_legend() is None
 
 
 # ------------------------------------------------------------------------------------------- gradient norms
@@ -259,12 +403,11 @@ def test_names_are_written_as_they_are_in_titles_and_legends() -> None:
     layer = sr.RecurrentLayer(cell, I, H)
     record = sr.trace(layer, torch.randn(T, B, I)).layer(0)
     for figure in (plot.gates(record), plot.unit(record, 0), plot.histograms(record), plot.weights(layer)):
-        panels = drawn(figure)
+        drawn(figure)
         assert figure.axes[0].get_title().startswith("$_$")
         assert not figure.axes[0].title.get_parse_math()
-    gate, _ = panels = drawn(plot.unit(record, 0))
-    assert [text.get_text() for panel in panels for text in panel.get_legend().get_texts()] == ["_f", "n", "h"]
-    assert [line.get_color() for line in gate.get_legend().get_lines()] == [line.get_color() for line in gate.lines[1:]]
+    assert [*named(drawn(plot.unit(record, 0)))] == ["_f", "n", "h"]
+    assert not any(panel._left_title.get_parse_math() for panel in drawn(plot.unit(record, 0)))
     figure = plot.gradient_norms({"_a": torch.rand(3), "b$_$c$": torch.tensor([0.0, 1.0])}, {"_a": {"n": 1.0}})
     drawn(figure)
     legend = figure.axes[0].get_legend().get_texts()
@@ -286,6 +429,110 @@ def hidden_update(_f: torch.Tensor, n: torch.Tensor, h_prev: torch.Tensor) -> tu
     return (_f * n,), Hidden((_f, n))
 
 
+def gradients(layer: nn.RNNBase | None = None) -> Record:
+    """Of a loss at the last step but one."""
+    trace = sr.trace(layer or nn.LSTM(I, H), torch.randn(T, B, I), differentiable=True)
+    return trace.gradients(trace.output[-2].sum()).layer(0)
+
+
+def test_the_shares_of_the_gates_are_stacked_in_their_colours_and_add_up_to_all() -> None:
+    given = gradients()
+    figure = plot.gate_shares(given, tokens="abcdef")
+    drawn(figure)
+    (ax,) = figure.axes
+    expected, below = gate_shares(given), torch.zeros(T)
+    assert len(ax.patches) == 4
+    for patch, (gate, share) in zip(ax.patches, expected.items(), strict=True):
+        data = patch.get_data()
+        np.testing.assert_allclose(data.values - data.baseline, share)
+        np.testing.assert_allclose(data.baseline, below)
+        assert patch.get_facecolor() == to_rgba(COLOURS[places(lstm)[gate]])
+        below = below + share
+    assert below.tolist() == pytest.approx([1.0] * (T - 1) + [0.0])
+    assert labels(ax) == [*"abcdef"]
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert words == ["i, input gate", "f, forget gate", "g, candidate", "o, output gate"]
+    assert ax.get_title() == "LSTM, layer 0"
+
+
+# ---------------------------------------------------------------------------------------------- remembering
+
+
+def test_time_constants_are_lines_from_the_longest_with_the_units_named() -> None:
+    trace = sr.trace(nn.LSTM(I, H, num_layers=2), torch.randn(T, B, I))
+    figure = plot.time_constants(trace)
+    drawn(figure)
+    (ax,) = figure.axes
+    said = [text.get_text() for text in ax.get_legend().get_texts()]
+    for k, line in enumerate(ax.lines[:6:3]):
+        tau = time_constants(trace.layer(k))
+        np.testing.assert_array_equal(line.get_ydata(), tau.sort(descending=True).values)
+        longest = ", ".join(str(unit) for unit in tau.argsort(descending=True)[:3].tolist())
+        assert said[k] == f"layer {k}\nmedian {tau.median():.3g}, longest: unit {longest}"
+    assert said[2:] == [f"{T} steps, the longest sequence"]
+    assert ax.lines[-1].get_ydata() == [T, T]
+    assert ax.get_yscale() == "log"
+
+
+def test_a_unit_that_keeps_all_or_nothing_is_a_triangle_at_the_edge() -> None:
+    record = packed_record()
+    record.f_pre[..., 1] = math.inf
+    record.f_pre[..., 3] = -math.inf
+    figure = plot.time_constants(record)
+    drawn(figure)
+    line, kept, lost, _ = figure.axes[0].lines
+    assert [line.get_marker() for line in (kept, lost)] == ["^", "v"]
+    assert kept.get_xydata().tolist() == [[0, 1]]
+    assert lost.get_xydata().tolist() == [[H - 1, 0]]
+    np.testing.assert_array_equal(np.isnan(line.get_ydata()), [True, False, False, False, True])
+
+
+def test_every_layer_of_a_model_and_every_state_that_goes_on_has_its_line() -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.GRU(I, H, bidirectional=True), sr.RecurrentLayer(pair, 2 * H, H)
+            self.left_out = nn.RNN(I, H)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x)[0])[0]
+
+    figure = plot.time_constants(sr.trace(Model(), torch.randn(T, B, I)))
+    drawn(figure)
+    said = [text.get_text().split("\n")[0] for text in figure.axes[0].get_legend().get_texts()]
+    assert said[:-1] == ["a, layer 0", "a, layer 0, reverse", "b, layer 0, h", "b, layer 0, m", "b, layer 0, k"]
+    assert figure.axes[0].get_title() == "GRU, PAIR"
+
+
+def test_what_is_carried_is_the_contributions_and_above_them_the_state() -> None:
+    record = packed_record()
+    figure = plot.carried(record, 2, sequence=1, tokens="abcdef")
+    above, _, panel, _ = drawn(figure)
+    np.testing.assert_allclose(above.lines[1].get_ydata(), record.c[:, 1, 2])
+    left = contributions(record, 2, 1)
+    found = image(panel).get_array()
+    np.testing.assert_allclose(found[~found.mask], left[~found.mask])
+    assert found.mask.sum() == T * (T - 1) / 2
+    assert left[found.mask].abs().max() == 0
+    assert image(panel).get_cmap().name == "signed"
+    assert image(panel).get_clim() == (-left.abs().max(), left.abs().max())
+    assert labels(panel) == [*"abcdef"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["start", *"abcdef"]
+    assert list(panel.get_yticks()) == list(range(-1, T))
+    assert panel.get_title(loc="left") == "what is left in c of what each step wrote: a column adds up to c"
+    assert figure.axes[0].get_title() == "LSTM, layer 1, reverse, unit 2, sequence 1"
+
+
+def test_without_tokens_what_is_carried_has_the_steps_numbers_at_the_side() -> None:
+    record = sr.trace(nn.GRU(I, H), torch.randn(100, 1, I)).layer(0)
+    *_, panel, _ = drawn(plot.carried(record, 0))
+    first, *others = [label.get_text() for label in panel.get_yticklabels()]
+    assert first == "start"
+    assert [float(other) for other in others] == list(panel.get_yticks())[1:]
+    boxes = [label.get_window_extent() for label in panel.get_yticklabels()]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
 # -------------------------------------------------------------------------------------------------- weights
 
 
@@ -304,11 +551,15 @@ def test_weights_are_the_layers_on_one_scale_with_the_gates_blocks_apart(row: Ro
         for panel, expected in zip(panels, (ih, hh, bias), strict=True):
             np.testing.assert_array_equal(image(panel).get_array(), expected.detach())
             assert image(panel).get_clim() == (-largest, largest)
-            assert [label.get_text() for label in panel.get_yticklabels()] == [*row.cell.gates]
+            assert [label.get_text().split(",")[0] for label in panel.get_yticklabels()] == [*row.cell.gates]
+            colours = [COLOURS[places(row.cell)[gate]] for gate in row.cell.gates]
+            assert [label.get_color() for label in panel.get_yticklabels()] == colours
             assert [line.get_ydata()[0] for line in panel.lines] == [n * H - 0.5 for n in range(1, len(row.cell.gates))]
         assert labels(panels[-1]) == ["ih", "hh"]
         assert bar.get_ylim() == (-largest, largest)
         assert figure.axes[0].get_title() == f"{row.cell.name}, layer 1{', reverse' if reverse else ''}"
+        called = plot.weights(layer, 1, reverse, name="encoder").axes[0].get_title()
+        assert called == f"{row.cell.name}, encoder, layer 1{', reverse' if reverse else ''}"
 
 
 def test_a_projection_has_a_panel_and_a_layer_without_bias_none_for_it() -> None:
@@ -373,7 +624,8 @@ def test_a_diagram_of_the_lstm_has_its_equations_from_left_to_right() -> None:
     assert r"$c = f \odot c_{\mathrm{prev}} + i \odot g$" in found
     assert r"$f = \sigma(f_{\mathrm{pre}})$" in found
     assert any("W_{if}" in text and "b_{hf}" in text for text in found)
-    assert r"$h_{\mathrm{prev}}$" not in found  # it is read through the weights alone
+    assert r"$h = o \odot \tanh(c)$" in found
+    assert r"$\tanh(c)$" in found
     x = {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
     assert x[r"$c_{\mathrm{prev}}$"] < x[r"$f = \sigma(f_{\mathrm{pre}})$"]
     assert x[r"$f = \sigma(f_{\mathrm{pre}})$"] < x[r"$c = f \odot c_{\mathrm{prev}} + i \odot g$"] < x["$c$"]
@@ -382,7 +634,12 @@ def test_a_diagram_of_the_lstm_has_its_equations_from_left_to_right() -> None:
     width = {t: box.get_linewidth() for t, box in zip(found, boxes(figure), strict=True)}
     thick = {text for text, points in width.items() if points > 1}
     assert {"$c$", "$h$", r"$c_{\mathrm{prev}}$", r"$c = f \odot c_{\mathrm{prev}} + i \odot g$"} < thick
-    assert len(thick) == 5  # and h = ...
+    assert len(thick) == 6  # and h_prev and h = ...
+    _, sources = _boxes(lstm)
+    assert {name for name, made_from in sources.items() if "h_prev" in made_from} == {f"{g}_pre" for g in "ifgo"}
+    filled = {t: box.get_facecolor() for t, box in zip(found, boxes(figure), strict=True)}
+    for text, name in {r"$f = \sigma(f_{\mathrm{pre}})$": "f", "$c$": "c", r"$h_{\mathrm{prev}}$": "h"}.items():
+        assert filled[text] == to_rgba(COLOURS[places(lstm)[name]], 0.25)
 
 
 def test_a_diagram_of_the_gru_keeps_the_halves_of_the_split_gate_apart() -> None:
@@ -427,7 +684,8 @@ def crossings(sources: dict[str, list[str]], last: list[str]) -> int:
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_no_two_arrows_of_these_cells_cross(cell: sr.Cell) -> None:
     _, sources = _boxes(cell)
-    assert crossings(sources, [*sources][-len(cell.states) :]) == 0
+    found = crossings(sources, [*sources][-len(cell.states) :])
+    assert found == (2 if cell is pair else 0)  # its m is shut in between k_prev and a, which both go to k
     _, sources = _names(cell, _whole(cell))
     assert crossings(sources, []) == 0
 
@@ -563,6 +821,9 @@ DRAW: dict[str, Callable[..., Figure]] = {
     "gates": lambda **o: plot.gates(packed_record(), **o),
     "unit": lambda **o: plot.unit(packed_record(), 0, **o),
     "histograms": lambda **o: plot.histograms(packed_record(), **o),
+    "carried": lambda **o: plot.carried(packed_record(), 0, **o),
+    "time_constants": lambda **o: plot.time_constants(packed_record(), **o),
+    "gate_shares": lambda **o: plot.gate_shares(gradients(), **o),
     "gradient_norms": lambda **o: plot.gradient_norms({"a": torch.rand(3)}, **o),
     "weights": lambda **o: plot.weights(nn.GRU(I, H), **o),
     "diagram": lambda **o: plot.diagram(elman, **o),
@@ -620,6 +881,27 @@ REFUSED: dict[str, tuple[Callable[[Record], Any], type[Exception], str]] = {
     ),
     "one name": (lambda r: plot.gates(r, names="f"), TypeError, "names should be a list of names, got 'f'"),
     "no names": (lambda r: plot.histograms(r, names=[]), ValueError, "names should have one at least, got none"),
+    "unit that carries": (lambda r: plot.carried(r, 5), IndexError, "unit should be from 0 to 4, got 5"),
+    "tokens of what is carried": (
+        lambda r: plot.carried(r, 0, tokens="abc"),
+        ValueError,
+        "tokens should be one for each of the 4 steps of sequence 0, got 3",
+    ),
+    "tokens of shares": (
+        lambda r: plot.gate_shares(gradients(), tokens="abc"),
+        ValueError,
+        "tokens should be one for each of the 6 steps, got 3",
+    ),
+    "shares of a trace": (
+        plot.gate_shares,
+        ValueError,
+        "gradients should be a record of Trace.gradients, got one of the trace itself",
+    ),
+    "time constants": (
+        lambda r: plot.time_constants(r.f),  # type: ignore[arg-type]
+        TypeError,
+        "of should be a trace, or a Record as trace(...).layer(k), got Tensor",
+    ),
     "record": (
         lambda r: plot.gates({"f": r.f}),  # type: ignore[arg-type]
         TypeError,

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 import scratchrnn as sr
 from scratchrnn.cells import elman
 from scratchrnn.traces import Trace
+from scratchrnn.traces.record import place
 
 I, H, LENGTHS = 3, 4, [2, 4, 1]  # noqa: E741 - input_size
 
@@ -43,7 +44,8 @@ def assert_same(loaded: Trace, traced: Trace) -> None:
         assert list(loaded.records[key]) == list(record)
         equal(loaded.records[key].tensors, {name: t.detach() for name, t in record.tensors.items()})
         assert loaded.records[key].cell is record.cell
-        assert loaded.records[key].bias == record.bias
+        for what in ("bias", "name", "layer", "reverse"):
+            assert getattr(loaded.records[key], what) == getattr(record, what)
         assert (loaded.records[key].lengths is None) == (record.lengths is None)
         if record.lengths is not None:
             equal(loaded.records[key].lengths, record.lengths)
@@ -65,7 +67,7 @@ def test_a_trace_is_shown_in_a_line_for_each_layer_and_no_numbers() -> None:
     found = sr.trace(model, torch.randn(5, 2, I))
     assert repr(found).splitlines() == [
         "encoder.first: LSTM, T=5 B=2 H=4: i f g o h c ...",
-        "encoder.second, 2 calls: GRU, both directions, T=5 B=2 H=4: r z n h ...",
+        "encoder.second, 2 traces: GRU, both directions, T=5 B=2 H=4: r z n h ...",
         "spare: not called",
     ]
     assert str(found) == repr(found)
@@ -166,6 +168,22 @@ def test_a_file_that_holds_no_trace_is_refused_and_runs_nothing(tmp_path: Path) 
     assert error(lambda: sr.load_trace(path))[0] is ValueError
     assert not (tmp_path / "touched").exists()
     assert error(lambda: sr.load_trace(str(tmp_path / "nowhere")))[0] is FileNotFoundError
+
+
+def test_a_record_knows_its_place_in_the_model() -> None:
+    model = nn.ModuleDict({"encoder": Two()})
+    model.forward = lambda x: model["encoder"](x)  # type: ignore[method-assign]
+    x = torch.randn(5, 2, I)
+    for trace in (found := sr.trace(model, x, differentiable=True), found.gradients(found.output.sum())):
+        records = [record for name in trace for record in trace[name].records.values()]
+        assert [place(record) for record in records] == [
+            "encoder.first, layer 0",
+            "encoder.second, layer 0",
+            "encoder.second, layer 0, reverse",
+        ]
+        assert [record.of_a_run() for record in records] == [trace is found] * 3
+    records = sr.trace(nn.LSTM(I, H, 2), x).records
+    assert [place(record) for record in records.values()] == ["layer 0", "layer 1"]
 
 
 def test_a_dictionary_names_tensors_as_torch_names_weights() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -275,3 +276,47 @@ def test_the_spectral_radius_of_a_rotation_is_its_scale() -> None:
             f"no layer {k}, reverse={reverse} in {lstm}",
         )
     assert summary.spectral_radius(lstm) == pytest.approx({"i": 1.0, "f": 2.0, "g": 3.0, "o": 4.0})
+
+
+# -------------------------------------------------------------------------------------------- contributions
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 4, bidirectional=True), nn.GRU(3, 4, bidirectional=True)], ids=str)
+def test_a_contribution_is_what_a_step_wrote_times_what_every_later_one_kept(layer: nn.RNNBase, reverse: bool) -> None:
+    lengths = [6, 4]
+    x = pack_sequence([torch.randn(n, 3) for n in lengths])
+    state = torch.randn(2, 2, 4)
+    start = (torch.randn(2, 2, 4), state) if isinstance(layer, nn.LSTM) else state
+    record = sr.trace(layer, x, start).layer(0, reverse)
+    T, b, unit = lengths[1], 1, 2
+    name, kept = summary.carried(record)
+    found = summary.contributions(record, unit, b)
+    assert found.shape == (T + 1, T)
+    order = [*range(T)][:: -1 if reverse else 1]
+    written = record.i * record.g if name == "c" else (1 - record.z) * record.n
+    for place, t in enumerate(order):
+        later = [kept[s, b, unit].item() for s in order[: place + 1]]
+        assert found[0, t].item() == pytest.approx(state[int(reverse), b, unit].item() * math.prod(later), abs=1e-6)
+        for before, s in enumerate(order[: place + 1]):
+            since = [kept[r, b, unit].item() for r in order[before + 1 : place + 1]]
+            assert found[s + 1, t].item() == pytest.approx(written[s, b, unit].item() * math.prod(since), abs=1e-6)
+        assert all(found[s + 1, t] == 0 for s in order[place + 1 :])
+    torch.testing.assert_close(found.sum(0), record[name][:T, b, unit].double())
+
+
+def test_contributions_of_a_state_that_is_no_sum_add_up_to_it_too() -> None:
+    record = sr.trace(sr.RecurrentLayer(pair, 3, 4), torch.randn(5, 2, 3)).layer(0)
+    for state in ("h", "m", "k"):
+        found = summary.contributions(record, 1, 1, state)
+        torch.testing.assert_close(found.sum(0), record[state][:, 1, 1].double())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((4,), "unit should be from 0 to 3, got 4"), ((0, -1), "sequence should be from 0 to 1, got -1")],
+)
+def test_a_unit_or_sequence_that_is_not_there_is_refused(arguments: tuple[int, ...], message: str) -> None:
+    record = sr.trace(nn.GRU(3, 4), torch.randn(5, 2, 3)).layer(0)
+    with pytest.raises(IndexError, match=f"^{re.escape(message)}$"):
+        summary.contributions(record, *arguments)

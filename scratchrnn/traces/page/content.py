@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,27 +16,8 @@ from ...equations.lines import Line
 from ..palette import places
 from ..record import Record
 from ..summary import dead, roads, saturation, span, stuck, time_constants
+from ..words import words
 from .packing import floats, packed
-
-_WORDS = {
-    "RNN_TANH": {"h": "hidden state: what the unit emits and feeds back, between -1 and 1"},
-    "RNN_RELU": {"h": "hidden state: what the unit emits and feeds back, 0 or more"},
-    "LSTM": {
-        "i": "input gate: how much of the candidate is written, 0 none, 1 all",
-        "f": "forget gate: how much of the cell state is kept, 0 none, 1 all",
-        "g": "candidate: what could be written, between -1 and 1",
-        "o": "output gate: how much of the cell state is shown, 0 none, 1 all",
-        "c": "cell state: what the unit remembers",
-        "tanh_c": "the cell state, brought between -1 and 1",
-        "h": "hidden state: what the unit emits and feeds back",
-    },
-    "GRU": {
-        "r": "reset gate: how much of the past the candidate sees, 0 none, 1 all",
-        "z": "update gate: how much of the old state is kept, 0 none, 1 all",
-        "n": "candidate: what could be written, between -1 and 1",
-        "h": "hidden state: what the unit remembers, emits and feeds back",
-    },
-}
 
 
 def content(record: Record, lengths: Sequence[int], reverse: bool) -> dict[str, Any]:
@@ -52,7 +32,7 @@ def content(record: Record, lengths: Sequence[int], reverse: bool) -> dict[str, 
         "units": _units(tensors),
         "emitted": cell.states[0],
         "inputs": [f"{p}_pre" if p in cell.gates else p for p in cell.pre_activations],
-        "words": _words(cell),
+        "words": words(cell),
         "places": places(cell),
         "quantities": [
             *({"name": g, "gate": True, "range": bounds or _spread(tensors[g])} for g, bounds in gates.items()),
@@ -183,18 +163,3 @@ def _keeping_gate(record: Record, state: str, kept: Tensor) -> str | None:
         return None
     gates = [g for g in record.cell.gates if g in names and g in record.tensors]
     return next((g for g in gates if torch.allclose(record[g], kept, equal_nan=True)), None)
-
-
-def _words(cell: Cell) -> dict[str, str]:
-    """What each name means, with a minus sign before numbers."""
-    words = _comments(cell) | _WORDS.get(cell.name, {})
-    return {name: re.sub(r"-(?=\d)", "\u2212", text) for name, text in words.items()}
-
-
-def _comments(cell: Cell) -> dict[str, str]:
-    """What `update` says of a line behind it: `f = torch.sigmoid(f)  # forget gate`."""
-    try:
-        source = inspect.getsource(cell.update)
-    except (OSError, TypeError):
-        return {}
-    return dict(re.findall(r"^\s*(\w+) = .*?#\s*(.+?)\s*$", source, re.MULTILINE))

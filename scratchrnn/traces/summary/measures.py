@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..cells.cell import step
-from ..equations.adjoint import seen
-from ..layers.recurrent import RecurrentLayer
-from .record import Record, expect_record
-from .run_by import run_by
+from ...cells.cell import Cell, step
+from ...equations.adjoint import seen
+from ..record import Record, expect_record
+from ..run_by import LAYER, Layer, OneStep, run_by, weights_of
 
 
 class Saturation(NamedTuple):
@@ -32,6 +31,13 @@ def saturation(record: Record) -> dict[str, Saturation]:
 
     "As good as" is within 5 % of its `span`: a tanh counts below -0.9 and above 0.9. What has no span, as relu, is left
     out.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> record = sr.trace(torch.nn.LSTM(3, 4), torch.zeros(5, 2, 3)).layer(0)
+        >>> shares = sr.summary.saturation(record)["f"]
+        >>> isinstance(shares, sr.summary.Saturation), shares.high
+        (True, tensor([0., 0., 0., 0.], dtype=torch.float64))
     """
     expect_record(record)
     found = {}
@@ -45,7 +51,14 @@ def saturation(record: Record) -> dict[str, Saturation]:
 
 
 def saturable(record: Record) -> list[str]:
-    """The gates on the record; for a cell whose tape holds none, the emitted state."""
+    """The gates on the record; for a cell whose tape holds none, the emitted state.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> record = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 2, 3)).layer(0)
+        >>> sr.summary.saturable(record)
+        ['i', 'f', 'g', 'o']
+    """
     expect_record(record)
     return [g for g in record.cell.gates if g in record.tensors] or [record.cell.states[0]]
 
@@ -56,6 +69,12 @@ def span(record: Record, name: str) -> tuple[float, float] | None:
     They are looked for in the cell's `update`, from zero states, where the pre-activations are far from 0, each to one
     side or the other. None where it has no such limits, where the record's values leave them, as gradients do under
     the gate's name, and for other tensors.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> record = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 2, 3)).layer(0)
+        >>> sr.summary.span(record, "f"), sr.summary.span(record, "g"), sr.summary.span(record, "c")
+        ((0.0, 1.0), (-1.0, 1.0), None)
     """
     expect_record(record)
     cell = record.cell
@@ -85,6 +104,12 @@ def roads(record: Record) -> dict[str, Tensor]:
 
     `{"c": f}` of an LSTM, its forget gate; `{"h": z}` of a GRU, its update gate; of a cell of your own what its
     `update` says. Empty of an Elman cell.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> record = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 2, 3)).layer(0)
+        >>> {state: torch.allclose(kept, record.f) for state, kept in sr.summary.roads(record).items()}
+        {'c': True}
     """
     expect_record(record)
     cell, valid = record.cell, record.valid().unsqueeze(-1)
@@ -114,6 +139,13 @@ def carried(record: Record, state: str | None = None) -> tuple[str, Tensor]:
     Raises:
         ValueError: no state goes on past the weights, as in an Elman cell; several do, and none is chosen; or `state`
             does not, or is no state of the cell.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> record = sr.trace(torch.nn.GRU(3, 4), torch.randn(5, 2, 3)).layer(0)
+        >>> state, kept = sr.summary.carried(record)
+        >>> state, torch.allclose(kept, record.z)
+        ('h', True)
     """
     found, cell = roads(record), record.cell
     if state is not None and state not in cell.states:
@@ -134,6 +166,50 @@ def carried(record: Record, state: str | None = None) -> tuple[str, Tensor]:
     return name, found[name]
 
 
+def contributions(record: Record, unit: int, sequence: int = 0, state: str | None = None) -> Tensor:
+    """What is left in a unit at each step of what every step before wrote, [T + 1, T]: rows wrote, columns read.
+
+        w_s = state_s - kept_s * state_{s-1}            of an LSTM i * g, of a GRU (1 - z) * n
+        left[s + 1, t] = w_s * kept_{s+1} * ... * kept_t
+
+    Row 0 is what is left of the state before the first step. Each column adds up to the state. A reverse direction
+    comes from the other end, so that the later steps are those that wrote before.
+
+    Args:
+        record: a layer and direction of a trace.
+        unit, sequence: which one of H, and which of the batch; T is the length of that one.
+        state: which, as of `carried`.
+
+    Raises:
+        IndexError: there is no such unit or sequence.
+        ValueError: as of `carried`.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> record = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 2, 3)).layer(0)
+        >>> left = sr.summary.contributions(record, unit=2, sequence=1)
+        >>> torch.allclose(left.sum(0), record.c[:, 1, 2].double())
+        True
+    """
+    name, kept = carried(record, state)
+    lengths = record.valid().sum(0)
+    for what, chosen, size in [("unit", unit, kept.shape[-1]), ("sequence", sequence, len(lengths))]:
+        if not 0 <= chosen < size:
+            raise IndexError(f"{what} should be from 0 to {size - 1}, got {chosen}")
+    T = int(lengths[sequence])
+    order = range(T)[::-1] if record.reverse else range(T)
+    after, before, share = (
+        t[:T, sequence, unit].detach().double() for t in (record[name], record[f"{name}_prev"], kept)
+    )
+    left, column = after.new_zeros(T + 1, T), after.new_zeros(T + 1)
+    column[0] = before[order[0]]
+    for t in order:
+        column = share[t] * column
+        column[t + 1] = after[t] - share[t] * before[t]
+        left[:, t] = column
+    return left
+
+
 def time_constants(record: Record, state: str | None = None) -> Tensor:
     """For how many steps each unit remembers, [H]: what it holds falls to 1 / e in so many.
 
@@ -141,19 +217,46 @@ def time_constants(record: Record, state: str | None = None) -> Tensor:
 
     For an LSTM that is its mean forget gate, for a GRU its mean update gate (Tallec & Ollivier 2018, arXiv:1804.11188).
     Infinite where all is kept; 0 where nothing is. Arguments and errors as of `carried`.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> lstm = torch.nn.LSTM(3, 1)
+        >>> with torch.no_grad():
+        ...     _ = lstm.weight_ih_l0.zero_(), lstm.weight_hh_l0.zero_(), lstm.bias_hh_l0.zero_()
+        ...     _ = lstm.bias_ih_l0.copy_(torch.tensor([0.0, 4.0, 0.0, 0.0]))    # of i, f, g, o: f = sigmoid(4)
+        >>> print(f"{sr.summary.time_constants(sr.trace(lstm, torch.randn(5, 3)).layer(0)).item():.1f} steps")
+        55.1 steps
     """
     kept = carried(record, state)[1][record.valid()].double().mean(0)
     return (1 / kept.clamp(0, 1).log()).abs()
 
 
 def dead(record: Record, below: float = 1e-3) -> Tensor:
-    """[H]: whether the unit's emitted state stays within `below` of 0 at all steps of all sequences."""
+    """[H]: whether the unit's emitted state stays within `below` of 0 at all steps of all sequences.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> layer = sr.LSTM(3, 4)
+        >>> with torch.no_grad():
+        ...     _ = layer.bias_ih_l0[-1:].fill_(-20)    # the output gate of unit 3 is shut
+        >>> sr.summary.dead(sr.trace(layer, torch.randn(5, 2, 3)).layer(0))
+        tensor([False, False, False,  True])
+    """
     expect_record(record)
     return record[record.cell.states[0]][record.valid()].abs().amax(0) <= below
 
 
 def stuck(record: Record, within: float = 1e-3) -> Tensor:
-    """[H]: whether the unit's emitted state keeps one value, to `within`, at all steps, and is not dead."""
+    """[H]: whether the unit's emitted state keeps one value, to `within`, at all steps, and is not dead.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> layer = sr.RNN(3, 4)
+        >>> with torch.no_grad():
+        ...     _ = layer.bias_ih_l0[0].fill_(20)
+        >>> sr.summary.stuck(sr.trace(layer, torch.randn(5, 2, 3)).layer(0))
+        tensor([ True, False, False, False])
+    """
     expect_record(record)
     h = record[record.cell.states[0]][record.valid()]
     return (h.amax(0) - h.amin(0) <= within) & ~dead(record, within)
@@ -165,6 +268,13 @@ def gradient_norms(gradients: Record, name: str | None = None) -> Tensor:
     Args:
         gradients: a record of `Trace.gradients`, not of the trace itself.
         name: default: the emitted state, h.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 2, 3), differentiable=True)
+        >>> gradients = trace.gradients(trace.output[2].sum()).layer(0)
+        >>> sr.summary.gradient_norms(gradients) > 0    # nothing behind step 2 has a part in it
+        tensor([ True,  True,  True, False, False])
     """
     expect_record(gradients, "gradients")
     return gradients[name or gradients.cell.states[0]].double().flatten(1).norm(dim=1)
@@ -179,27 +289,47 @@ def gate_shares(gradients: Record) -> dict[str, Tensor]:
 
     Args:
         gradients: a record of `Trace.gradients`.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> trace = sr.trace(torch.nn.LSTM(3, 4), torch.randn(5, 2, 3), differentiable=True)
+        >>> shares = sr.summary.gate_shares(trace.gradients(trace.output.sum()).layer(0))
+        >>> torch.allclose(sum(shares.values()), torch.ones(5, dtype=torch.float64))
+        True
     """
     expect_record(gradients, "gradients")
-    cell = gradients.cell
-    names = {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
-    squares = {g: gradient_norms(gradients, name).square() for g, name in names.items()}
+    squares = {g: gradient_norms(gradients, name).square() for g, name in into_weights(gradients.cell).items()}
     total = sum(squares.values(), torch.zeros(()))
     return {g: (square / total).nan_to_num(0.0) for g, square in squares.items()}
 
 
-def spectral_radius(layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: bool = False) -> dict[str, float]:
+def into_weights(cell: Cell) -> dict[str, str]:
+    """Of each gate what of a record the gradient goes through into `weight_hh`."""
+    return {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
+
+
+def spectral_radius(layer: Layer | OneStep, k: int = 0, reverse: bool = False) -> dict[str, float]:
     """The largest absolute eigenvalue of each gate's block of `weight_hh`, of layer k and direction: `{"n": 0.97}`.
 
     Below 1, an Elman cell's gradient vanishes over long spans; above, it may explode (Pascanu et al. 2013,
     arXiv:1211.5063): as a rule, as the tanh between has its part. Under a projection, of W_hg W_hr.
 
     Raises:
-        IndexError: there is no such layer or direction.
+        IndexError: there is no such layer or direction; a cell is layer 0.
+        TypeError: the layer has a `forward` of its own.
+
+    Example:
+        >>> import torch, scratchrnn as sr
+        >>> layer = sr.RNN(3, 4)
+        >>> with torch.no_grad():
+        ...     _ = layer.weight_hh_l0.copy_(0.5 * torch.eye(4))
+        >>> sr.summary.spectral_radius(layer)
+        {'n': 0.5}
     """
-    if not 0 <= k < layer.num_layers or reverse > layer.bidirectional:
+    layers, bidirectional = (layer.num_layers, layer.bidirectional) if isinstance(layer, LAYER) else (1, False)
+    if not 0 <= k < layers or reverse > bidirectional:
         raise IndexError(f"no layer {k}, reverse={reverse} in {layer}")
     ours = run_by(layer)
-    gates, weights = ours.cell.gates, ours._weights(k, int(reverse)).map(lambda w: w.detach().double())
+    gates, weights = ours.cell.gates, weights_of(ours, k, reverse).map(lambda w: w.detach().double())
     blocks = [W if weights.hr is None else W @ weights.hr for W in weights.hh.chunk(len(gates))]
     return {g: torch.linalg.eigvals(W).abs().max().item() for g, W in zip(gates, blocks, strict=True)}
