@@ -15,6 +15,8 @@ from .diagram import diagram
 from .gates import gates, histograms, unit
 from .gradients import gate_shares, gradient_norms
 from .remembering import carried, time_constants
+from .svg import save_svg
+from .unrolled import unrolled
 from .weights import weights
 
 __all__ = [
@@ -24,7 +26,9 @@ __all__ = [
     "gates",
     "gradient_norms",
     "histograms",
+    "save_svg",
     "time_constants",
     "unit",
+    "unrolled",
     "weights",
 ]

@@ -99,12 +99,13 @@ def _neighbours(arrows: Iterable[tuple[Place, Place]]) -> dict[Place, list[Place
 
 
 def _ordered(rows: list[list[Place]], arrows: Sequence[tuple[Place, Place]]) -> list[list[Place]]:
-    """From each order of the last column sweep to the left and back; keep the best order seen."""
+    """From each order of the last column sweep to the left and back, of the first to the right; keep the best seen."""
     best, neighbours = rows, _neighbours(arrows)
-    for last in islice(permutations(rows[-1]), 24):
-        tried = [*rows[:-1], [*last]]
+    starts = [([*rows[:-1], [*last]], -1) for last in islice(permutations(rows[-1]), 24)]
+    starts += [([[*first], *rows[1:]], 1) for first in islice(permutations(rows[0]), 24)]
+    for tried, step in starts:
         for sweep in range(8):
-            tried = _swept(tried, neighbours, -1 if sweep % 2 == 0 else 1)
+            tried = _swept(tried, neighbours, step if sweep % 2 == 0 else -step)
             if _crossings(tried, arrows) < _crossings(best, arrows):
                 best = tried
     return best

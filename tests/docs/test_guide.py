@@ -7,19 +7,23 @@ import importlib.util
 import inspect
 import io
 import json
+import math
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from html import unescape
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 import scratchrnn as sr
 from scratchrnn import cells, cli
 from scratchrnn.equations import Exercise, exercises
+from scratchrnn.guide import char_lstm
 from scratchrnn.parity.diagnosis.causes import GRADIENTS, OTHERS, OUTPUTS
 from scratchrnn.parity.diagnosis.laws import LAWS
 
@@ -35,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 def test_the_chapters_are_those_of_the_index() -> None:
     linked = re.findall(r"^\d+\. \[.+?\]\((.+?)\)", (GUIDE / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(linked) == 10
+    assert len(linked) == 12
     assert linked == [path.name for path in CHAPTERS]
 
 
@@ -100,16 +104,71 @@ def test_the_quiz_says_what_the_chapter_shows(
     assert capsys.readouterr().out == shown
 
 
-def test_every_picture_is_drawn_by_a_chapter() -> None:
+def test_every_picture_is_drawn_by_a_chapter_and_shown_with_a_text_in_its_place() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in CHAPTERS)
     pictures = sorted(path.name for path in (GUIDE / "images").iterdir())
-    assert pictures == sorted(re.findall(r"\.savefig\(\"(.+?)\"", text))
-    assert pictures == sorted(re.findall(r"\]\(images/(.+?)\)", text))
+    drawn = [re.sub(r"\{.+?\}", "*", name) for name in re.findall(r"save_svg\(.*, f?\"(.+?)\"\)", text)]
+    assert [sum(fnmatch(picture, name) for name in drawn) for picture in pictures] == [1] * len(pictures)
+    assert pictures == sorted(set(re.findall(r"!\[.{10,}\]\(images/(.+?)\)", text)))
+
+
+def test_a_picture_is_small_and_its_letters_are_text() -> None:
+    for picture in (GUIDE / "images").iterdir():
+        written = picture.read_text(encoding="utf-8")
+        assert len(written) < 65_000
+        assert "<text" in written
+
+
+def test_the_program_stands_in_its_chapter_as_it_runs_and_fits_on_a_screen() -> None:
+    program = (GUIDE / "char_lstm.py").read_text(encoding="utf-8")
+    (chapter,) = [path for path in CHAPTERS if "one-screen" in path.stem]
+    assert f"```python\n{program}```\n" in chapter.read_text(encoding="utf-8")
+    assert max(len(line) for line in program.splitlines()) <= 84
+    code = [line for line in program.splitlines() if line and not line.startswith("import")]
+    assert len(code) <= 75
+
+
+def test_the_program_learns_a_little_and_writes_every_few_hundred_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    weights, alphabet = char_lstm.train("a stitch in time saves nine. " * 100, steps=201, H=16, B=4, T=10)
+    said = re.findall(r"^step (\d+), loss (\S+): (.+)", capsys.readouterr().out, re.MULTILINE)
+    assert [step for step, _, _ in said] == ["0", "200"]
+    assert float(said[0][1]) == pytest.approx(math.log(len(alphabet)), abs=0.2)
+    assert float(said[1][1]) < 0.8
+    assert "ime saves" in char_lstm.sample(weights, alphabet, "a", 200)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [("", ""), ("d_out[t] + dh", "d_out[t]"), ("@ hs[t]", "@ hs[t + 1]"), ('d["b_y"] = ', 'd["b_y"] += 2 * ')],
+    ids=["as it is", "no gradient from behind", "the state after the step", "a bias twice"],
+)
+def test_the_programs_gradients_are_autograds_of_its_own_loss_and_no_others(line: str, wrong: str) -> None:
+    program = (GUIDE / "char_lstm.py").read_text(encoding="utf-8")
+    assert line in program
+    namespace: dict[str, Any] = {}
+    exec(program.replace(line, wrong) if line else program, namespace)
+    w = {name: weight.double().requires_grad_() for name, weight in namespace["new_weights"](7, 5).items()}
+    ids, (h, c) = torch.randint(7, (6, 3)), torch.randn(2, 3, 5, dtype=torch.float64)
+    loss, d, _, _ = namespace["loss_and_gradients"](w, ids, h, c)
+    of_autograd = torch.autograd.grad(loss, [*w.values()])
+    right = [torch.allclose(d[name], exact, rtol=1e-10) for name, exact in zip(w, of_autograd, strict=True)]
+    assert all(right) == (not line)
+
+
+def test_the_program_is_run_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("a stitch in time saves nine. " * 100, encoding="utf-8")
+    command = [sys.executable, "-u", "-m", "scratchrnn.guide.char_lstm", str(tmp_path / "book.txt")]
+    with subprocess.Popen(command, cwd=GUIDE.parents[1], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        first = running.stdout.readline()
+        running.kill()
+    assert first.startswith("step 0, loss 2.")
 
 
 @each_chapter
 def test_a_chapter_is_read_in_ten_minutes(chapter: Path) -> None:
     text = re.sub(r"^```python\n(.*?)^```", lambda block: typed(block[1]), chapter.read_text("utf-8"), flags=BLOCK)
+    text = re.sub(r"<!--.*?-->|!\[.+?\]\(.+?\)", "", text, flags=re.DOTALL)  # a picture is seen
     words = " ".join(line for line in text.splitlines() if not line.startswith("|")).split()
     assert (
         300 <= len([word for word in words if re.search(r"\w", word)]) <= 2000
@@ -247,27 +306,44 @@ def formulas(text: str) -> int:
 
 
 def assert_drawn_alike(path: Path, committed: Path) -> None:
-    """The same number of lines through the same points, as shares of the axes, to a hundredth."""
+    """The same words, and the same number of lines in these colours through the same points, to a hundredth."""
+    assert words(path) == words(committed)
     ours, theirs = curves(path), curves(committed)
-    assert [len(curve) for curve in ours] == [len(curve) for curve in theirs]
-    for curve, expected in zip(ours, theirs, strict=True):
+    assert [(len(curve), style) for curve, style in ours] == [(len(curve), style) for curve, style in theirs]
+    for (curve, _), (expected, _) in zip(ours, theirs, strict=True):
         for point, point_expected in zip(curve, expected, strict=True):
             assert point == pytest.approx(point_expected, abs=0.01)
 
 
-def curves(path: Path) -> list[list[tuple[float, float]]]:
-    """The lines and bands of data in a picture by matplotlib: where sizes of letters move the axes, they move along."""
+def words(path: Path) -> list[str]:
+    """The letters of each text, in whatever order it is set."""
+    return ["".join(sorted("".join(text.itertext()).split())) for text in ElementTree.parse(path).iter(f"{SVG}text")]
+
+
+def curves(path: Path) -> list[tuple[list[tuple[float, float]], str]]:
+    """What is drawn, in shares of the axes, or of the picture where there are none, and its colours.
+
+    Where sizes of letters move the axes, the lines and bands of data move along.
+    """
     root = ElementTree.parse(path).getroot()
-    axes = next(g for g in root.iter(f"{SVG}g") if g.get("id") == "axes_1")
-    frame = points(next(axes.iter(f"{SVG}path")))
+    groups = {g.get("id", ""): g for g in root.iter(f"{SVG}g")}
+    frame = points(next(groups["axes_1" if "matplotlib.axis_1" in groups else "figure_1"].iter(f"{SVG}path")))
     (left, right), (top, bottom) = [(min(values), max(values)) for values in zip(*frame, strict=True)]
-    clipped = [points(line) for line in axes.iter(f"{SVG}path") if line.get("clip-path")]
-    data = [line for line in clipped if len(line) > 2]  # those of the grid have two points
+    clipped = [line for line in groups["axes_1"].iter(f"{SVG}path") if line.get("clip-path")]
+    data = [(points(line), colours(line)) for line in clipped]
     assert data
-    bands = [g for g in axes.iter(f"{SVG}g") if g.get("id", "").startswith("FillBetween")]
+    bands = [line for name, g in groups.items() if name.startswith("FillBetween") for line in g.iter(f"{SVG}path")]
     height = float(root.get("height", "").removesuffix("pt"))  # a band is drawn below the picture, and moved up
-    data += [[(x, y + height) for x, y in points(line)] for g in bands for line in g.iter(f"{SVG}path")]
-    return [[((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in line] for line in data]
+    data += [([(x, y + height) for x, y in points(line)], colours(line)) for line in bands]
+    return [
+        ([((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in line], style)
+        for line, style in data
+        if len(line) > 2  # those of the grid have two points
+    ]
+
+
+def colours(line: ElementTree.Element) -> str:
+    return " ".join(re.findall(r"(?:fill|stroke): \S+?(?=;|$)", line.get("style", "")))
 
 
 SVG = "{http://www.w3.org/2000/svg}"

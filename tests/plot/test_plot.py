@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,10 +34,10 @@ from scratchrnn.cells.twins import BUILT_IN
 from scratchrnn.plot import axes
 from scratchrnn.plot import bench as bench_plot
 from scratchrnn.plot.axes import COLOURS, line_styles
-from scratchrnn.plot.diagram import _boxes
+from scratchrnn.plot.diagram import _boxes, _names, _whole
 from scratchrnn.plot.layout import lay_out
 from scratchrnn.traces import Record, Trace
-from scratchrnn.traces.palette import SIGNED, places
+from scratchrnn.traces.palette import LINES, SIGNED, places
 from scratchrnn.traces.summary import (
     contributions,
     gate_shares,
@@ -684,6 +686,8 @@ def test_no_two_arrows_of_these_cells_cross(cell: sr.Cell) -> None:
     _, sources = _boxes(cell)
     found = crossings(sources, [*sources][-len(cell.states) :])
     assert found == (2 if cell is pair else 0)  # its m is shut in between k_prev and a, which both go to k
+    _, sources = _names(cell, _whole(cell))
+    assert crossings(sources, []) == 0
 
 
 def test_arrows_cross_where_they_must_and_no_more() -> None:
@@ -693,6 +697,121 @@ def test_arrows_cross_where_they_must_and_no_more() -> None:
     assert crossings(backwards, []) == 0
     swapped = {"a": [], "b": [], "c": [], "p": ["a", "b"], "q": ["b", "c"], "r": ["a"], "x": ["p", "r"], "y": ["q"]}
     assert crossings(swapped, ["y", "x"]) == 0
+
+
+# ------------------------------------------------------------------------------------------------- highlight
+
+
+def ink(figure: Figure) -> dict[str, Any]:
+    """The colour of each text."""
+    return {text.get_text(): text.get_color() for text in figure.axes[0].texts}
+
+
+@pytest.mark.parametrize(
+    ("cell", "name", "lines", "arrows"),
+    [
+        (elman, "h", [r"$h = \tanh(W_{in} \, x + b_{in} + W_{hn} \, h_{\mathrm{prev}} + b_{hn})$"], 1),
+        (
+            lstm,
+            "f",
+            [
+                r"$f = \sigma(W_{if} \, x + b_{if} + W_{hf} \, h_{\mathrm{prev}} + b_{hf})$",
+                r"$c = f \odot c_{\mathrm{prev}} + i \odot g$",
+            ],
+            2,
+        ),
+        (lstm, "c", [r"$c = f \odot c_{\mathrm{prev}} + i \odot g$", r"$h = o \odot \tanh(c)$"], 5),
+        (
+            gru,
+            "r",
+            [
+                r"$r = \sigma(W_{ir} \, x + b_{ir} + W_{hr} \, h_{\mathrm{prev}} + b_{hr})$",
+                r"$n = \tanh(W_{in} \, x + b_{in} + r \odot (W_{hn} \, h_{\mathrm{prev}} + b_{hn}))$",
+            ],
+            2,
+        ),
+    ],
+    ids=["Elman h", "LSTM f", "LSTM c", "GRU r"],
+)
+def test_a_highlighted_gate_has_its_colour_arrows_and_lines(
+    cell: sr.Cell, name: str, lines: list[str], arrows: int
+) -> None:
+    figure = plot.diagram(cell, highlight=name)
+    colour = LINES["light"][places(cell)[name]]
+    assert texts(figure)[-len(lines) :] == lines
+    assert [text for text, of in ink(figure).items() if of == colour] == [f"${name}$", lines[0]]
+    drawn = [p for p in figure.axes[0].patches if isinstance(p, FancyArrowPatch)]
+    assert sum(to_hex(arrow.get_edgecolor()) == colour for arrow in drawn) == arrows
+    assert len(drawn) == {"RNN_TANH": 1, "LSTM": 10, "GRU": 7}[cell.name]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_highlighted_diagram_has_room_for_each_box_and_line(cell: sr.Cell) -> None:
+    figure = plot.diagram(cell, highlight=cell.states[0])
+    FigureCanvasAgg(figure).draw()
+    frames = [box.get_window_extent() for box in boxes(figure)]
+    below = [text.get_window_extent() for text in figure.axes[0].texts[len(frames) :]]
+    assert not any(a.overlaps(b) for a, b in combinations([*frames, *below], 2))
+    assert all(figure.bbox.x0 < b.x0 and b.x1 < figure.bbox.x1 and figure.bbox.y0 < b.y0 for b in below)
+
+
+# ------------------------------------------------------------------------------------------------- unrolled
+
+
+def dashed(arrow: FancyArrowPatch) -> bool:
+    return arrow.get_linestyle() != "solid"
+
+
+@pytest.mark.parametrize(
+    ("cell", "each", "direct"), [(elman, 4, 0), (lstm, 7, 1), (gru, 5, 1)], ids=["Elman", "LSTM", "GRU"]
+)
+def test_every_arrow_of_an_unrolled_cell_but_that_of_x_has_one_back(cell: sr.Cell, each: int, direct: int) -> None:
+    steps = 4
+    figure = plot.unrolled(cell, steps)
+    arrows = [p for p in figure.axes[0].patches if isinstance(p, FancyArrowPatch)]
+    green = [arrow for arrow in arrows if to_hex(arrow.get_edgecolor()) == LINES["light"][2]]
+    assert len(green) == (steps + 1) * direct  # the last in the legend
+    back = [arrow for arrow in arrows if dashed(arrow)]
+    assert len(back) == steps * (each - 1 - direct) + 1
+    assert len(arrows) - len(back) - len(green) == steps * each + 1
+    assert all(arrow.get_linewidth() > 2 for arrow in green)
+    named = texts(figure)[: len(boxes(figure))]
+    assert [text for text in named if text.startswith("$h")] == [f"$h_{{{t}}}$" for t in range(steps + 1)]
+    assert [text for text in named if text.startswith("$x")] == [f"$x_{{{t}}}$" for t in range(1, steps + 1)]
+
+
+def test_below_an_unrolled_cell_stand_the_lines_of_both_roads() -> None:
+    assert texts(plot.unrolled(elman))[-1] == (
+        r"$\mathrm{d}h_{\mathrm{prev}} = W_{hn}^\top \, \mathrm{d}n_{\mathrm{pre}}$"
+    )
+    assert texts(plot.unrolled(lstm))[-1] == r"$\mathrm{d}c_{\mathrm{prev}} = \mathrm{d}c \odot f$"
+    *_, through, direct = texts(plot.unrolled(gru))
+    assert through.endswith(r"+ \mathrm{d}h_{\mathrm{direct}}$")
+    assert direct == r"$\mathrm{d}h_{\mathrm{direct}} = \mathrm{d}h \odot z$"
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_an_unrolled_cell_has_room_for_each_box_and_line(cell: sr.Cell) -> None:
+    figure = plot.unrolled(cell, 2)
+    FigureCanvasAgg(figure).draw()
+    frames = [box.get_window_extent() for box in boxes(figure)]
+    written = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert not any(a.overlaps(b) for a, b in combinations([*frames, *written[len(frames) :]], 2))
+    assert all(figure.bbox.x0 < b.x0 and b.x1 < figure.bbox.x1 for b in [*frames, *written])
+
+
+# ------------------------------------------------------------------------------------------------------ svg
+
+
+def test_a_small_svg_has_letters_as_text_and_is_the_same_at_each_writing(here: Path) -> None:
+    for name in ("first.svg", "second.svg"):
+        plot.save_svg(plot.diagram(lstm, highlight="f"), name)
+    written = Path("first.svg").read_text(encoding="utf-8")
+    assert written == Path("second.svg").read_text(encoding="utf-8")
+    assert ">f</tspan>" in written
+    assert "<metadata>" not in written
+    assert re.search(r"\d\.\d{3}", written) is None
+    assert len(written) < 20_000
 
 
 # ------------------------------------------------------------------------------------------- axes and errors
@@ -708,6 +827,8 @@ DRAW: dict[str, Callable[..., Figure]] = {
     "gradient_norms": lambda **o: plot.gradient_norms({"a": torch.rand(3)}, **o),
     "weights": lambda **o: plot.weights(nn.GRU(I, H), **o),
     "diagram": lambda **o: plot.diagram(elman, **o),
+    "highlight": lambda **o: plot.diagram(elman, highlight="h", **o),
+    "unrolled": lambda **o: plot.unrolled(elman, **o),
 }
 each_picture = pytest.mark.parametrize("draw", DRAW.values(), ids=DRAW)
 
@@ -815,6 +936,27 @@ REFUSED: dict[str, tuple[Callable[[Record], Any], type[Exception], str]] = {
         lambda r: plot.diagram(nn.LSTM(2, 2)),  # type: ignore[arg-type]
         TypeError,
         "cell should be a Cell, as scratchrnn.cells.lstm, got LSTM",
+    ),
+    "highlight": (
+        lambda r: plot.diagram(elman, highlight="n"),
+        ValueError,
+        "highlight should be a gate or state that a line makes, h, got 'n'",
+    ),
+    "unrolled": (
+        lambda r: plot.unrolled(nn.LSTM(2, 2)),  # type: ignore[arg-type]
+        TypeError,
+        "cell should be a Cell, as scratchrnn.cells.lstm, got LSTM",
+    ),
+    "steps": (
+        lambda r: plot.unrolled(lstm, 2.0),  # type: ignore[arg-type]
+        TypeError,
+        "steps should be an int, got float",
+    ),
+    "no steps": (lambda r: plot.unrolled(lstm, 0), ValueError, "steps should be 1 or more, got 0"),
+    "figure": (
+        lambda r: plot.save_svg(Figure().subplots(), "a.svg"),  # type: ignore[arg-type]
+        TypeError,
+        "figure should be a Figure of matplotlib, got Axes",
     ),
     "norms": (
         lambda r: plot.gradient_norms(torch.ones(3)),  # type: ignore[arg-type]
