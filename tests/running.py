@@ -56,6 +56,11 @@ def states(row: Row, layer: Any, *batch: int, dtype: torch.dtype = torch.float64
     return tuple(given) if len(given) > 1 else given[0]
 
 
+def printed(module: nn.Module) -> str:
+    """As it is printed, without the package's name, which ours has before its own."""
+    return repr(module).replace("scratchrnn.", "")
+
+
 def upstream(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Random gradients of `outputs`, the same at each call; quarters, so that every dtype holds them exactly."""
     generator = torch.Generator().manual_seed(1)

@@ -16,20 +16,8 @@ State = tuple[Tensor, ...]
 
 TAKEN = frozenset(
     (
-        "bias",
-        "cell",
-        "join",
-        "layer",
-        "lengths",
-        "name",
-        "nodes",
-        "of_a_run",
-        "reverse",
-        "sequence",
-        "step",
-        "tensors",
-        "unit",
-        "valid",
+        *("bias", "cell", "join", "lengths", "nodes", "of_a_run", "tensors", "valid"),
+        *("name", "call", "layer", "reverse", "sequence", "step", "unit"),
     )
 )
 """Names that a trace has for something else, as an attribute or as a column, beside those of gates and states."""

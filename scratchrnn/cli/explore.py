@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..layers.characters import read_text
+from ..layers.characters import TALE, read_text
 from ..traces import training
 from ..traces.page.page import page, write
 from ..traces.reading import Reading, load_reading, named
@@ -16,7 +16,6 @@ from .files import check_writable, replacing
 from .terminal import progress
 
 _ENOUGH = 1000  # characters to train on
-_TALE = "Alice's Adventures in Wonderland"
 _OF_CHECKPOINT = ("layer", "vocabulary", "embedding", "trust")
 _OF_TRAINING = ("cell", "steps", "retrain")
 
@@ -36,7 +35,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--text",
         metavar="FILE",
-        help=f"a UTF-8 text to read (and, from {_ENOUGH} characters, to train on); default: of {_TALE} the last "
+        help=f"a UTF-8 text to read (and, from {_ENOUGH} characters, to train on); default: of {TALE} the last "
         "tenth is read, the rest is trained on",
     )
     add("-o", "--output", metavar="FILE", default="page.html", help="the page; default: page.html")
@@ -117,7 +116,7 @@ def _of_checkpoint(options: argparse.Namespace, text: str | None) -> Reading:
 def _trained(options: argparse.Namespace, text: str | None, console: Any) -> list[Reading]:
     """A model of each kind, before the text."""
     learnt, rest = training.held_out(read_text())
-    source = _TALE
+    source = TALE
     if text is None:
         text = training.passage(rest, options.tokens)
     elif len(text) >= _ENOUGH:

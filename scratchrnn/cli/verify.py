@@ -10,7 +10,7 @@ from torch import nn
 
 from ..cells.twins import LAYERS
 from ..engine import native
-from ..layers.characters import Characters, read_text
+from ..layers.characters import TALE, Characters, read_text
 from ..layers.checkpoint import load_recurrent
 from ..parity import verify
 from ..parity.compare import Report
@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
         "What is wrong with a layer of your own, `scratchrnn diagnose` says.",
         epilog="Exit status: 0 all agree, 1 something differs, 2 bad usage, 3 an error in the program.",
     )
-    command.add_argument("--text", metavar="FILE", help="a UTF-8 text to run on; default: the texts of Python's help()")
+    command.add_argument("--text", metavar="FILE", help=f"a UTF-8 text to run on; default: {TALE}")
     command.add_argument("--quick", action="store_true", help="float32 only, and fewer cases")
     command.add_argument(
         "--checkpoint",
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
         cases, kinds = list(verify.cases(options.quick)), LAYERS
     if options.json:
         check_writable(options.json)
-    source = options.text or "Python's help texts"
+    source = options.text or TALE
     here = native.enabled() and native.is_available()
     engines = "the native engine, and the torch engine" if here else "the torch engine alone: see scratchrnn doctor"
     text = f"{count(len(cases), 'comparison')} on {source}, {len(characters.ids):,} characters"

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+TALE = "Alice's Adventures in Wonderland"
+"""What `read_text` reads without a file."""
+
 
 def read_text(path: str | None = None, at_least: int = 1000) -> str:
     """The text in a UTF-8 file; without one, the tale that this package carries.
 
-    That is "Alice's Adventures in Wonderland" by Lewis Carroll, of 1865 and free of rights: Project Gutenberg's text of
+    That is `TALE` by Lewis Carroll, of 1865 and free of rights: Project Gutenberg's text of
     1991 in the form of the Canterbury corpus, its quotation marks as “ ”, one space where there were several.
 
     Raises:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
-from ..cells.twins import LAYERS, STEPS
+from ..cells.twins import BUILT_IN, LAYERS, STEPS
 from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .recurrent import RecurrentLayer
 from .rnn import GRU, LSTM, RNN
@@ -18,6 +19,7 @@ _ARGUMENTS = (
     *("input_size", "hidden_size", "num_layers", "nonlinearity", "bias"),
     *("batch_first", "dropout", "bidirectional", "proj_size"),
 )
+_OF_A_CELL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def from_torch(module: nn.Module) -> nn.Module:
@@ -86,13 +88,19 @@ def _check(
 
 
 def twin(layer: nn.Module) -> nn.Module:
-    """Ours in the place of a layer or cell of torch.nn, with the very same parameters, not copies.
+    """Ours in the place of a layer or cell of torch.nn, for one call: its settings, and its weights as it has them now.
 
-    Raises:
-        TypeError, ValueError: as `from_torch`.
+    The layer may be of a class derived from one of torch.nn's, and its weights computed, as by a parametrization.
     """
-    _check(layer, "", _TWINS, "torch.nn's", (nn.RNNBase, nn.RNNCellBase))
-    return _twin(layer, _TWINS[type(layer)])
+    ours = next(_TWINS[kind] for kind in type(layer).__mro__ if kind in _TWINS)
+    made = ours.__new__(ours)
+    nn.Module.__init__(made)
+    made.__dict__.update({a: layer.__dict__[a] for a in (*_ARGUMENTS, "mode", "training") if a in layer.__dict__})
+    names: Sequence[str] = _OF_A_CELL
+    if isinstance(made, RecurrentLayer):
+        made.cell, names = BUILT_IN[made.mode], made._flat_weights_names
+    made.__dict__.update({name: getattr(layer, name) for name in names})
+    return made
 
 
 def _twin(part: nn.Module, twin: type[nn.Module]) -> nn.Module:

@@ -7,15 +7,17 @@ follows them is the `update` of the cell that the layers run, too.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..cells import elman, elman_relu, gru, lstm
-from ..cells.cell import Cell, step
+from ..cells.cell import Cell, State, step
 from .arguments import no_torchscript, other_dtype
 from .precision import agree, lowered
+from .shown import name_of
 
 
 def _blocks(parameter: str, count: int) -> list[Any]:
@@ -39,6 +41,7 @@ class RNNCellBase(nn.Module):
     """What the three cells share: parameters, their initialisation, and the check of what comes in."""
 
     cell: Cell
+    _step: Callable[..., tuple[State, Any]] = staticmethod(step)
 
     def __init__(
         self,
@@ -65,9 +68,18 @@ class RNNCellBase(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -k, k)
 
+    def _get_name(self) -> str:
+        return name_of(self)
+
     def extra_repr(self) -> str:
         bias = "" if self.bias is True else f", bias={self.bias}"
         return f"{self.input_size}, {self.hidden_size}{bias}"
+
+    def running_by(self, step: Callable[..., tuple[State, Any]]) -> RNNCellBase:
+        """The same cell, of the very same parameters, with another step in the place of `cells.cell.step`."""
+        view = type(self).__new__(type(self))
+        view.__dict__ = self.__dict__ | {"_step": step}
+        return view
 
     def __prepare_scriptable__(self) -> nn.Module:
         """Called by torch.jit.script."""
@@ -159,7 +171,7 @@ class RNNCell(RNNCellBase):
 
         n = x @ self.W_in.T + self.b_in + h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = step(self.cell, *lowered(x, n), h)
+        (h,), _ = self._step(self.cell, *lowered(x, n), h)
         return h if input.dim() == 2 else h.squeeze(0)
 
 
@@ -208,7 +220,7 @@ class LSTMCell(RNNCellBase):
         g = x @ self.W_ig.T + self.b_ig + h @ self.W_hg.T + self.b_hg
         o = x @ self.W_io.T + self.b_io + h @ self.W_ho.T + self.b_ho
 
-        (h, c), _ = step(lstm, *lowered(x, i, f, g, o), h, c)
+        (h, c), _ = self._step(lstm, *lowered(x, i, f, g, o), h, c)
         return (h, c) if input.dim() == 2 else (h.squeeze(0), c.squeeze(0))
 
 
@@ -255,5 +267,5 @@ class GRUCell(RNNCellBase):
         n_x = x @ self.W_in.T + self.b_in
         n_h = h @ self.W_hn.T + self.b_hn
 
-        (h,), _ = step(gru, *lowered(x, r, z, n_x, n_h), h)
+        (h,), _ = self._step(gru, *lowered(x, r, z, n_x, n_h), h)
         return h if input.dim() == 2 else h.squeeze(0)

@@ -20,6 +20,7 @@ from ..equations.departure import departure
 from . import arguments, border
 from .parameters import RecurrentParameters
 from .precision import cast, precision
+from .shown import name_of
 
 ScanFunction = Callable[..., tuple[Tensor, State]]
 
@@ -100,6 +101,9 @@ class RecurrentLayer(RecurrentParameters):
             where = departure(self.cell)
             raise ValueError(f"{error}; {where}" if where else str(error)) from None
         say_if_walked(self.cell)
+
+    def _get_name(self) -> str:
+        return name_of(self)
 
     def extra_repr(self) -> str:
         own = f"{self.cell.name}, " if type(self) is RecurrentLayer else ""

@@ -62,7 +62,7 @@ class _Looking:
         self.forward = forward
 
     def __get__(self, layer: nn.Module | None, kind: type | None = None) -> Any:
-        diversion = None if layer is None else _diversion(layer)
+        diversion = None if layer is None or torch.compiler.is_dynamo_compiling() else _diversion(layer)
         return self.forward.__get__(layer, kind) if diversion is None else diversion
 
 
@@ -81,7 +81,7 @@ def _looking(forward: Any) -> Any:
 @contextmanager
 def _replaced(kind: Any) -> Iterator[None]:
     forward = vars(kind)["forward"]
-    kind.forward = _Looking(forward) if issubclass(kind, nn.RNNBase) else _looking(forward)
+    kind.forward = _Looking(forward) if issubclass(kind, (nn.RNNBase, nn.RNNCellBase)) else _looking(forward)
     yield
     kind.forward = forward
 

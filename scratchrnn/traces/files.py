@@ -93,20 +93,25 @@ def _cell_of(signature: tuple[str, tuple[str, ...], tuple[str, ...]], built_in: 
     raise ValueError(f"{whose}{', not the built-in one' if alike else ''}: give it, load_trace(path, cells=[...])")
 
 
-def to_dataframe(records: Records) -> pandas.DataFrame:
-    """A row for each layer, direction, sequence, step and unit, a column for each tensor; see `Trace.to_dataframe`."""
+def to_dataframe(traces: Iterable[tuple[dict[str, Any], Records]]) -> pandas.DataFrame:
+    """A row for each layer, direction, sequence, step and unit, a column for each tensor; see `Trace.to_dataframe`.
+
+    Args:
+        traces: records, and in what columns it stands what they are of.
+    """
     import pandas
 
-    return pandas.concat([_rows(k, r, record) for (k, r), record in records.items()], ignore_index=True)
+    frames = [_rows(of, k, r, record) for of, records in traces for (k, r), record in records.items()]
+    return pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame()
 
 
-def _rows(k: int, reverse: bool, record: Record) -> pandas.DataFrame:
+def _rows(of: dict[str, Any], k: int, reverse: bool, record: Record) -> pandas.DataFrame:
     import pandas
 
     units = max(t.shape[-1] for t in record.tensors.values())
     valid = record.valid().cpu()
     step, sequence = valid.nonzero(as_tuple=True)
-    places = {"layer": k, "reverse": reverse, "sequence": sequence.repeat_interleave(units)}
+    places = of | {"layer": k, "reverse": reverse, "sequence": sequence.repeat_interleave(units)}
     places |= {"step": step.repeat_interleave(units), "unit": torch.arange(units).repeat(len(step))}
     columns = {}
     for name, t in record.tensors.items():

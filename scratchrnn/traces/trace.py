@@ -11,11 +11,12 @@ import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.utils._pytree import tree_map_only
 
 from ..cells.cell import TAKEN, Cell, State
 from ..engine import segments
@@ -23,16 +24,20 @@ from ..engine.columns import Columns, Operands, Weights
 from ..engine.forward import Run, Setting, replay, step_sizes, steps
 from ..engine.native.run import runs
 from ..equations.adjoint import seen
+from ..layers.one_step import RNNCellBase
 from ..layers.recurrent import RecurrentLayer
 from .diversion import diverted
 from .record import Nodes, Record, Records
-from .run_by import run_by
+from .run_by import LAYER, ONE_STEP, own_forward, run_by, weights_of
+from .steps import Step, Steps
 from .traced import ModelTrace, Trace
+
+Of = TypeVar("Of")
 
 
 @overload
 def trace(
-    module: nn.RNNBase | RecurrentLayer,
+    module: nn.RNNBase | RecurrentLayer | nn.RNNCellBase | RNNCellBase,
     *arguments: Any,
     halves: bool = ...,
     differentiable: bool = ...,
@@ -45,19 +50,42 @@ def trace(
 def trace(
     module: nn.Module, *arguments: Any, halves: bool = False, differentiable: bool = False, **keywords: Any
 ) -> Trace | ModelTrace:
-    """Run a layer, or a model with recurrent layers in it, and return every gate and state of every step.
+    """Run a layer, or a model with recurrent layers or cells in it, and return every gate and state of every step.
 
         trace(nn.LSTM(3, 4), x).layer(0).f              # [T, B, H]
         trace(model, x)["encoder.lstm"].layer(0).f      # by the layer's name in the model
 
+    Of a loop over a cell each call is a step:
+
+        >>> import torch, scratchrnn as sr
+        >>> class Tagger(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.cell = torch.nn.LSTMCell(3, 4)
+        ...     def forward(self, x):
+        ...         state, output = None, []
+        ...         for x_t in x:
+        ...             state = self.cell(x_t, state)
+        ...             output.append(state[0])
+        ...         return torch.stack(output)
+        >>> sr.trace(Tagger(), torch.randn(5, 2, 3))["cell"].layer(0).f.shape
+        torch.Size([5, 2, 4])
+
     Args:
         module: a `RecurrentLayer` (RNN, LSTM, GRU, or one with your cell) or torch.nn's RNN, LSTM or GRU, to be called
-            with `(input, state=None)`; or a model that holds some, called once with whatever it takes. Its recurrent
-            layers, torch.nn's too, then run by scratchrnn, with their own weights. Their hooks run as well, but the
-            trace shows what the layer itself takes and gives.
+            with `(input, state=None)`; RNNCell, LSTMCell or GRUCell of either; or a model that holds some, called once
+            with whatever it takes. Its recurrent layers and cells, torch.nn's too, then run by scratchrnn, with their
+            own weights. Their hooks run as well, but the trace shows what the layer itself takes and gives. They may
+            be of classes derived from these, without a `forward` of their own.
         halves: give the two terms of every pre-activation too, for the price of another pass of products.
         differentiable: leave the tensors in autograd's graph, for a loss made of them and for `gradients`. Autograd
             then walks the loop, several times slower in long sequences. Otherwise all is detached.
+
+    Calls of a cell are joined where one is given the state that an earlier one has returned, be it detached, cloned or
+    masked; `Steps` in `traces/steps.py` has the rule. A batch of sequences is one trace in `ModelTrace.calls`, of
+    `output` [T, B, H] and the `state` that the cell returned at the end of each. If fewer rows go on, as in
+    `h[:batch_sizes[t]]`, the others have ended, as in packed sequences. `h` is what the cell returned and `h_prev` what
+    it was given, which is another h where the loop does something to it.
 
     Only the calls that the model makes in this thread and context are traced: other threads may call, train, copy and
     trace the same layers meanwhile. What the model itself hands to a thread is traced if the thread runs it in a copy
@@ -71,17 +99,17 @@ def trace(
     what it returns, all tensors at once: 13 numbers for each unit and step of an LSTM, 9 of a GRU, 3 of an RNN.
 
     Raises:
-        TypeError: `module` is no module; or a layer is of a class derived from one of torch.nn's, or from one of ours
-            with a `forward` of its own, or has a `forward` of its own itself.
-        ValueError: it has no recurrent layer; `differentiable`, and a cell's adjoint departs from its update on
-            purpose. RuntimeError: `differentiable` where gradients are switched off. And
-        whatever the module raises for its input.
+        TypeError: `module` is no module; or a layer or cell, or its class derived from one of torch.nn's or ours, has a
+            `forward` of its own.
+        ValueError: it has no recurrent layer and no cell; `differentiable`, and a cell's adjoint departs from its
+            update on purpose. RuntimeError: `differentiable` where gradients are switched off. And whatever the module
+            raises for its input.
     """
     if differentiable and not torch.is_grad_enabled():
         raise RuntimeError("differentiable=True needs gradients, which are switched off here (torch.no_grad)")
     if not isinstance(module, nn.Module):
         raise TypeError(f"module should be a torch.nn.Module, got: {type(module).__name__}")
-    if alone := isinstance(module, (nn.RNNBase, RecurrentLayer)):
+    if alone := isinstance(module, LAYER + ONE_STEP):
         arguments, keywords = _as_the_layer_takes_them(*arguments, **keywords)
     # What is called by compiled code, PyTorch compiles too, and that is not diverted: not here.
     run = torch.compiler.disable(_trace_model) if "torch._dynamo" in sys.modules else _trace_model
@@ -98,22 +126,54 @@ def _trace_model(
     model: nn.Module, halves: bool, differentiable: bool, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> ModelTrace:
     """Call the model, with its recurrent layers diverted to where they are traced."""
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, (nn.RNNBase, RecurrentLayer))}
-    if not layers:
-        raise ValueError(f"no RNN, LSTM, GRU or layer of scratchrnn in this {type(model).__name__}")
-    for layer in layers.values():
-        if "forward" in layer.__dict__:
-            raise TypeError(f"cannot trace a {type(layer).__name__}: it has a forward of its own")
-    calls: dict[str, list[Trace]] = {name: [] for name in layers}
+    parts = {name: m for name, m in model.named_modules() if isinstance(m, LAYER + ONE_STEP)}
+    if not parts:
+        raise ValueError(
+            f"no RNN, LSTM, GRU or cell of torch.nn or scratchrnn in this {type(model).__name__}; give equations of "
+            "your own as a RecurrentLayer(Cell(...), ...)"
+        )
+    for part in parts.values():
+        if "forward" in part.__dict__:
+            raise own_forward(part)
+    calls: dict[str, list[Trace]] = {name: [] for name in parts}
+    of_cells: dict[str, Steps] = {}
 
-    def traced(name: str, layer: Any, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
+    def traced(name: str, part: Any, input: Any, hx: Any = None) -> Any:
+        by = run_by(part)
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):  # whatever the model switches on
-            calls[name].append(_trace_layer(name, run_by(layer), halves, differentiable, input, hx))
+            if isinstance(by, RNNCellBase):
+                step = _trace_step(by, halves, differentiable, input, hx)
+                of_cells.setdefault(name, Steps(by.cell, bool(by.bias), name)).take(step)
+                return step.returned if len(step.returned) > 1 else step.returned[0]
+            calls[name].append(_trace_layer(name, by, halves, differentiable, input, hx))
         return calls[name][-1].output, calls[name][-1].state
 
-    with diverted({layer: functools.partial(traced, name, layer) for name, layer in layers.items()}):
+    with diverted({part: functools.partial(traced, name, part) for name, part in parts.items()}):
         output = model(*arguments, **keywords)
-    return ModelTrace(output, calls)
+    return ModelTrace(output, calls | {name: steps.traces() for name, steps in of_cells.items()})
+
+
+def _trace_step(module: RNNCellBase, halves: bool, differentiable: bool, input: Tensor, hx: Any) -> Step:
+    taken: list[dict[str, Tensor]] = []
+
+    def step(cell: Cell, *arguments: Tensor) -> tuple[State, None]:
+        state, rows = _taken(cell, *arguments)
+        taken.append(rows)
+        return tuple(s.clone() for s in state), None  # a loop may write into it
+
+    def own(t: Tensor) -> Tensor:
+        t = t.clone()
+        return t.requires_grad_() if differentiable and not t.requires_grad else t
+
+    cell = module.cell
+    x, state = tree_map_only(Tensor, own, (input, hx))
+    returned = module.running_by(step).forward(x, state)
+    (rows,) = taken
+    nodes = _nodes(cell, rows) if differentiable else {}
+    if halves:
+        rows = rows | _halves(cell, x.reshape(-1, x.shape[-1]), rows[f"{cell.states[0]}_prev"], weights_of(module))
+    given, returned = [(s,) if len(cell.states) == 1 else s for s in (hx, returned)]
+    return Step(None if hx is None else tuple(given), returned, rows, nodes)
 
 
 def _trace_layer(
@@ -198,11 +258,8 @@ def _watched(setting: Setting, operands: Operands) -> _Seen:
 
     @functools.wraps(cell.update)
     def update(*arguments: Tensor) -> tuple[State, Any]:
-        pre, state_prev = arguments[: len(cell.pre_activations)], arguments[len(cell.pre_activations) :]
-        state, shown = seen(cell, *arguments)
-        if W_hr is not None:
-            state = (state[0] @ W_hr.T, *state[1:])
-        taken.append(_named(cell, pre, shown, state, state_prev))
+        state, rows = _taken(cell, *arguments, W_hr=W_hr)
+        taken.append(rows)
         return state, None
 
     watched = setting._replace(cell=replace(cell, update=update, adjoint=None))
@@ -210,10 +267,25 @@ def _watched(setting: Setting, operands: Operands) -> _Seen:
     order = [taken[k] for k in watched.order()]  # as they were taken, or the other way round
     by_name = {name: [step[name] for step in order] for name in order[0]}
     rows = {name: torch.cat(of_steps) for name, of_steps in by_name.items()}
-    # A state before is the state of the step before, or, where rows begin to wait, a slice of it: no node of its own.
+    return _Seen(run, rows, _nodes(cell, by_name))
+
+
+def _taken(cell: Cell, *arguments: Tensor, W_hr: Tensor | None = None) -> tuple[State, dict[str, Tensor]]:
+    """A step of the cell, and what is to be seen of it."""
+    pre, state_prev = arguments[: len(cell.pre_activations)], arguments[len(cell.pre_activations) :]
+    state, shown = seen(cell, *arguments)
+    if W_hr is not None:
+        state = (state[0] @ W_hr.T, *state[1:])
+    return state, _named(cell, pre, shown, state, state_prev)
+
+
+def _nodes(cell: Cell, by_name: dict[str, Of]) -> dict[str, Of]:
+    """What a gradient is given by.
+
+    A state before is the state of the step before, or, where rows begin to wait, a slice of it: no node of its own.
+    """
     states_prev = {f"{name}_prev" for name in cell.states}
-    nodes = {name: of_steps for name, of_steps in by_name.items() if name not in states_prev}
-    return _Seen(run, rows, nodes)
+    return {name: of_steps for name, of_steps in by_name.items() if name not in states_prev}
 
 
 def _named(

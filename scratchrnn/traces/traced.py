@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trace:
-    """What a layer returned, and a `Record` for each of its layers and directions."""
+    """What a layer returned, or the calls of a cell, and a `Record` for each of its layers and directions."""
 
     output: Any
     state: Any
@@ -72,7 +72,7 @@ class Trace:
         Raises:
             ModuleNotFoundError: pandas is not installed.
         """
-        return to_dataframe(self.records)
+        return to_dataframe([({}, self.records)])
 
     def save(self, path: str) -> None:
         """Write it to a file for `load_trace`: detached tensors in plain containers, by torch.save.
@@ -133,28 +133,33 @@ class ModelTrace:
 
     output: Any
     calls: dict[str, list[Trace]]
-    """For each layer the traces of its calls in their order: a decoder may call its layer once for each step. A layer
-    that stands at several places in the model has the name of the first."""
+    """For each layer the traces of its calls in their order: a decoder may call its layer once for each step. Calls of
+    a cell that go on from each other are one trace. A layer that stands at several places in the model has the name of
+    the first."""
 
     def __getitem__(self, name: str) -> Trace:
-        """The trace of the layer's only call.
+        """The only trace of the layer or cell.
 
         Raises:
-            KeyError: the model has no recurrent layer of that name, or has not called it.
-            ValueError: it was called several times: see `calls`.
+            KeyError: the model has no recurrent layer or cell of that name, or has not called it.
+            ValueError: there are several, of calls, or of a cell of sequences that do not go on from each other: see
+                `calls`.
         """
         if not (calls := self.calls.get(name, [])):
-            what = "was not called" if name in self.calls else f"is no recurrent layer; {', '.join(self.calls)}"
+            what = "was not called" if name in self.calls else f"is no recurrent layer or cell; {', '.join(self.calls)}"
             raise KeyError(f"{name!r} {what}")
         if len(calls) > 1:
-            raise ValueError(f"{name!r} was called {len(calls)} times: take one of .calls[{name!r}]")
+            raise ValueError(
+                f"{name!r} has {len(calls)} traces, one for each call, or of a cell for each sequence: "
+                f"take one of .calls[{name!r}]"
+            )
         return calls[0]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.calls)
 
     def __repr__(self) -> str:
-        several = {name: f", {len(calls)} calls" if len(calls) > 1 else "" for name, calls in self.calls.items()}
+        several = {name: f", {len(calls)} traces" if len(calls) > 1 else "" for name, calls in self.calls.items()}
         return "\n".join(
             f"{name}{several[name]}: {calls[0] if calls else 'not called'}" for name, calls in self.calls.items()
         )
@@ -172,6 +177,19 @@ class ModelTrace:
             for n, call in enumerate(calls)
             for key, t in call.to_dict().items()
         }
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """As `Trace.to_dataframe`, of all layers, with the columns `name` and `call`: it is of `calls[name][call]`.
+
+        What a layer's cell does not have, as a GRU's `f`, is NaN.
+
+        Raises:
+            ModuleNotFoundError: pandas is not installed.
+        """
+        every = [
+            ({"name": name, "call": n}, t.records) for name, calls in self.calls.items() for n, t in enumerate(calls)
+        ]
+        return to_dataframe(every)
 
     def save(self, path: str) -> None:
         """Write the layers' traces to a file for `load_trace`; the model's own output is not kept.
@@ -196,7 +214,7 @@ class ModelTrace:
         """As `Trace.to_html`, of all layers that were called; each must have read the same tokens.
 
         Raises:
-            ValueError: also where a layer was called several times: write a page of one of its calls.
+            ValueError: also where a layer has several traces: write a page of one of `calls`.
         """
         write(path, _page(self, tokens, sequence, title, readout, beside or {}, name, fragment))
 

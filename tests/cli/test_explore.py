@@ -65,7 +65,7 @@ def test_without_a_checkpoint_a_model_is_trained_on_the_text_and_kept(
     assert lines[0] == "training GRU(32, 100) for 3 steps on long.txt"
     assert lines[1] == "the first 11 of 1,500 tokens: more with --tokens"
     assert re.fullmatch(
-        r"GRU\(32, 100, batch_first=True\): 3 steps of Adam on long.txt, loss \d\.\d+ to \d\.\d+", lines[2]
+        r"scratchrnn\.GRU\(32, 100, batch_first=True\): 3 steps of Adam on long.txt, loss \d\.\d+ to \d\.\d+", lines[2]
     )
     first = data_of("page.html")
     assert first["notes"] == [lines[2]]

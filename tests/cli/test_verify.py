@@ -40,7 +40,7 @@ def test_quick_verify_agrees_and_writes_json(tmp_path: Path) -> None:
     assert done.stderr == "" or not native.is_available()  # of which a warning tells
     lines = done.stdout.splitlines()
     comparisons = 22 if native.is_available() else 13  # the layers by both engines
-    assert lines[0].startswith(f"{comparisons} comparisons on Python's help texts, ")
+    assert lines[0].startswith(f"{comparisons} comparisons on Alice's Adventures in Wonderland, ")
     assert sum(line.startswith("ok ") for line in lines) == comparisons + 3
     assert lines[-1].startswith("all agree: ")
     assert "\x1b" not in done.stdout

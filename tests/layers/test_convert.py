@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from running import printed
 from table import TWINNED, mgu
 from torch import nn
 from torch.nn.utils import parametrizations, prune
@@ -73,7 +74,7 @@ def test_a_converted_module_is_the_twin_with_equal_outputs(convert, source, targ
     module, inputs = source(3, 4, **options).eval(), example(row, options, single)
     converted = convert(module)
     assert type(converted) is type(target(3, 4, **options))
-    assert repr(converted) == repr(module)
+    assert printed(converted) == printed(module)
     assert list(converted.state_dict()) == list(module.state_dict())
     is_equal(converted.state_dict(), module.state_dict())
     is_close(converted(*inputs), module(*inputs))
@@ -122,7 +123,28 @@ def test_the_training_flag_and_requires_grad_go_over(convert, source, target, tr
 def test_settings_changed_after_construction_go_over(convert, source, target):
     module = source.GRU(3, 4, 2)
     module.dropout, module.batch_first = 0.5, True
-    assert repr(convert(module)) == "GRU(3, 4, num_layers=2, batch_first=True, dropout=0.5)"
+    assert printed(convert(module)) == "GRU(3, 4, num_layers=2, batch_first=True, dropout=0.5)"
+
+
+class Mine(sr.GRU):
+    pass
+
+
+def test_where_a_model_is_printed_one_sees_which_layers_are_ours():
+    parts = {"rnn": nn.LSTM(3, 4, 2, batch_first=True), "cells": nn.ModuleList([nn.GRUCell(4, 4), nn.GRUCell(4, 4)])}
+    model = nn.ModuleDict(parts)
+    assert "scratchrnn" not in repr(model)
+    assert repr(sr.from_torch(model)).splitlines() == [
+        "ModuleDict(",
+        "  (rnn): scratchrnn.LSTM(3, 4, num_layers=2, batch_first=True)",
+        "  (cells): ModuleList(",
+        "    (0-1): 2 x scratchrnn.GRUCell(4, 4)",
+        "  )",
+        ")",
+    ]
+    assert repr(sr.to_torch(sr.from_torch(model))) == repr(model)
+    assert repr(sr.RecurrentLayer(mgu, 3, 4, bias=False)) == "scratchrnn.RecurrentLayer(MGU, 3, 4, bias=False)"
+    assert repr(Mine(3, 4)) == "Mine(3, 4)"  # what it computes is its author's
 
 
 @both_ways
@@ -134,7 +156,7 @@ def test_the_dropout_of_a_single_layer_is_not_warned_of_again(convert, source, t
 
 @both_ways
 def test_any_truthy_bias_of_a_cell_goes_over(convert, source, target):
-    assert repr(convert(source.GRUCell(3, 4, "relu"))) == "GRUCell(3, 4, bias=relu)"
+    assert printed(convert(source.GRUCell(3, 4, "relu"))) == "GRUCell(3, 4, bias=relu)"
 
 
 @both_ways

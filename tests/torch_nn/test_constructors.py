@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from running import outcome, words_of_torch
+from running import outcome, printed, words_of_torch
 from table import ROWS, TWINNED, mgu, mgu_update, mgu_walked, pair
 from torch import nn
 
@@ -71,7 +71,7 @@ POSITIONAL = [
 @pytest.mark.parametrize(("kind", "args"), POSITIONAL)
 def test_positional_arguments_mean_what_they_mean_in_torch(kind, args):
     ours, theirs = build(sr, kind, *args), build(nn, kind, *args)
-    assert repr(ours) == repr(theirs)
+    assert printed(ours) == printed(theirs)
     assert layout(ours) == layout(theirs)
     assert getattr(ours, "nonlinearity", None) == getattr(theirs, "nonlinearity", None)
 
@@ -80,7 +80,7 @@ def test_positional_arguments_mean_what_they_mean_in_torch(kind, args):
 def test_every_argument_can_be_a_keyword(kind, args):
     by_name = dict(zip(inspect.signature(getattr(sr, kind)).parameters, args, strict=False))
     ours, theirs = build(sr, kind, **by_name), build(nn, kind, **by_name)
-    assert repr(ours) == repr(theirs)
+    assert printed(ours) == printed(theirs)
     assert layout(ours) == layout(theirs)
 
 
@@ -269,7 +269,7 @@ INTEGERS = [np.int64(2), np.int8(2), np.uint8(2), torch.tensor(2)]
 def test_the_number_of_layers_may_be_an_integer_of_numpy_or_torch_as_in_torch(kind, value):
     ours, theirs = (build(package, kind, 3, 4, num_layers=value) for package in (sr, nn))
     assert layout(ours) == layout(theirs)
-    assert repr(ours) == repr(theirs)
+    assert printed(ours) == printed(theirs)
     assert type(ours.num_layers) is int
     assert ours(torch.randn(5, 2, 3))[1][0].shape == theirs(torch.randn(5, 2, 3))[1][0].shape
 
@@ -278,7 +278,7 @@ def test_the_number_of_layers_may_be_an_integer_of_numpy_or_torch_as_in_torch(ki
 def test_a_projection_may_be_an_integer_of_numpy_or_torch_as_in_torch(value):
     ours, theirs = (build(package, "LSTM", 3, 4, proj_size=value) for package in (sr, nn))
     assert layout(ours) == layout(theirs)
-    assert repr(ours) == repr(theirs)
+    assert printed(ours) == printed(theirs)
     assert type(ours.proj_size) is int
     assert ours(torch.randn(5, 2, 3))[0].shape == (5, 2, value or 4)
 
@@ -353,7 +353,7 @@ def test_a_cell_takes_any_bias_for_its_truth(kind, bias):
     ours, theirs = (build(package, kind, 10, 20, bias) for package in (sr, nn))
     assert layout(ours) == layout(theirs)
     assert ours.bias == theirs.bias
-    assert repr(ours) == repr(theirs)
+    assert printed(ours) == printed(theirs)
 
 
 @pytest.mark.parametrize("kind", CELLS)

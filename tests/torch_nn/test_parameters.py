@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from running import words_of_torch
+from running import printed, words_of_torch
 from table import ROWS, TWINNED, Row, coupled
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
@@ -138,7 +138,7 @@ def test_the_attributes_of_torch_are_in_the_dict(ours, theirs, options):
 @configured
 def test_repr_is_that_of_torch(ours, theirs, options):
     ours, theirs = (make(3, 4, **options) for make in (ours, theirs))
-    assert repr(ours) == repr(theirs)
+    assert printed(ours) == printed(theirs)
     assert ours.extra_repr() == theirs.extra_repr()
 
 

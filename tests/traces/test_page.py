@@ -1123,7 +1123,7 @@ def test_a_layer_that_was_called_several_times_or_never_is_refused(tmp_path: Pat
             return x
 
     path = str(tmp_path / "page.html")
-    with pytest.raises(ValueError, match="'gru' was called 2 times"):
+    with pytest.raises(ValueError, match="'gru' has 2 traces"):
         sr.trace(Twice(), torch.randn(T, 1, I), 2).to_html(path)
     with pytest.raises(ValueError, match="needs the trace of at least one layer"):
         sr.trace(Twice(), torch.randn(T, 1, I), 0).to_html(path)

@@ -67,7 +67,7 @@ def test_a_trace_is_shown_in_a_line_for_each_layer_and_no_numbers() -> None:
     found = sr.trace(model, torch.randn(5, 2, I))
     assert repr(found).splitlines() == [
         "encoder.first: LSTM, T=5 B=2 H=4: i f g o h c ...",
-        "encoder.second, 2 calls: GRU, both directions, T=5 B=2 H=4: r z n h ...",
+        "encoder.second, 2 traces: GRU, both directions, T=5 B=2 H=4: r z n h ...",
         "spare: not called",
     ]
     assert str(found) == repr(found)

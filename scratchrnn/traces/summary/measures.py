@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..cells.cell import step
-from ..equations.adjoint import seen
-from ..layers.recurrent import RecurrentLayer
-from .record import Record, expect_record
-from .run_by import run_by
+from ...cells.cell import Cell, step
+from ...equations.adjoint import seen
+from ..record import Record, expect_record
+from ..run_by import LAYER, Layer, OneStep, run_by, weights_of
 
 
 class Saturation(NamedTuple):
@@ -299,21 +298,25 @@ def gate_shares(gradients: Record) -> dict[str, Tensor]:
         True
     """
     expect_record(gradients, "gradients")
-    cell = gradients.cell
-    names = {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
-    squares = {g: gradient_norms(gradients, name).square() for g, name in names.items()}
+    squares = {g: gradient_norms(gradients, name).square() for g, name in into_weights(gradients.cell).items()}
     total = sum(squares.values(), torch.zeros(()))
     return {g: (square / total).nan_to_num(0.0) for g, square in squares.items()}
 
 
-def spectral_radius(layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: bool = False) -> dict[str, float]:
+def into_weights(cell: Cell) -> dict[str, str]:
+    """Of each gate what of a record the gradient goes through into `weight_hh`."""
+    return {g: f"{g}_h" if g in cell.split else f"{g}_pre" for g in cell.gates}
+
+
+def spectral_radius(layer: Layer | OneStep, k: int = 0, reverse: bool = False) -> dict[str, float]:
     """The largest absolute eigenvalue of each gate's block of `weight_hh`, of layer k and direction: `{"n": 0.97}`.
 
     Below 1, an Elman cell's gradient vanishes over long spans; above, it may explode (Pascanu et al. 2013,
     arXiv:1211.5063): as a rule, as the tanh between has its part. Under a projection, of W_hg W_hr.
 
     Raises:
-        IndexError: there is no such layer or direction.
+        IndexError: there is no such layer or direction; a cell is layer 0.
+        TypeError: the layer has a `forward` of its own.
 
     Example:
         >>> import torch, scratchrnn as sr
@@ -323,9 +326,10 @@ def spectral_radius(layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: boo
         >>> sr.summary.spectral_radius(layer)
         {'n': 0.5}
     """
-    if not 0 <= k < layer.num_layers or reverse > layer.bidirectional:
+    layers, bidirectional = (layer.num_layers, layer.bidirectional) if isinstance(layer, LAYER) else (1, False)
+    if not 0 <= k < layers or reverse > bidirectional:
         raise IndexError(f"no layer {k}, reverse={reverse} in {layer}")
     ours = run_by(layer)
-    gates, weights = ours.cell.gates, ours._weights(k, int(reverse)).map(lambda w: w.detach().double())
+    gates, weights = ours.cell.gates, weights_of(ours, k, reverse).map(lambda w: w.detach().double())
     blocks = [W if weights.hr is None else W @ weights.hr for W in weights.hh.chunk(len(gates))]
     return {g: torch.linalg.eigvals(W).abs().max().item() for g, W in zip(gates, blocks, strict=True)}
