@@ -2,9 +2,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from chromium import launched
 from hypothesis import HealthCheck, Phase, settings
 from speller import LETTERS, Speller, vocabulary
 
@@ -53,6 +55,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     before = native.enable(request.param == "native")
     yield request.param
     native.enable(before)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser, for the pages."""
+    with launched() as chromium:
+        yield chromium
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ def elman_adjoint(tape: ElmanTape, dh: Tensor) -> tuple[tuple[Tensor], tuple[Non
 def elman_relu_update(n: Tensor, h_prev: Tensor) -> tuple[tuple[Tensor], ElmanTape]:
     """h = relu(n)
 
-    Source: Elman 1990, "Finding structure in time", doi:10.1207/s15516709cog1402_1 (there with the logistic function).
+    Source: Le, Jaitly & Hinton 2015, "A simple way to initialize recurrent networks of rectified linear units",
+    arXiv:1504.00941; there W_hn starts as the identity, here as torch.nn starts it.
     """
     h = torch.relu(n)
     return (h,), ElmanTape(h)

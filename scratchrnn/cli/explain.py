@@ -1,24 +1,29 @@
-"""`scratchrnn explain`: its arguments, and how an explanation is printed: on a terminal, as Markdown, as LaTeX."""
+"""`scratchrnn explain`: its arguments, and which explanation they ask for."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from itertools import groupby, zip_longest
+import inspect
 from typing import Any
-
-from torch import Tensor
 
 from ..cells.cell import Cell
 from ..cells.twins import TWINS
 from ..engine.native.emit import with_cell
 from ..equations.adjoint import python
+from ..equations.difference import compared
 from ..equations.equations import Equations
-from ..equations.explain import SHOWN, Entry, Equation, Section, Table, explain
+from ..equations.explain import explain
+from ..equations.notation import NOTATIONS, in_notation
+from ..equations.sections import Section
+from ..equations.through_time import MOST, through_time
+from ..equations.without import without
 from ..equations.worked_example import agrees, walk
 from ..parity.subjects import imported
+from .effect import effect
+from .sections import show
 
 _CELLS = {twin.word: twin.cell for twin in TWINS}
+_SEEDS = 4
 
 
 def add_parser(commands: Any) -> None:
@@ -28,43 +33,92 @@ def add_parser(commands: Any) -> None:
         "explain",
         help=what,
         description=f"{what[0].upper()}{what[1:]}. All of it is read from the code that runs.",
-        epilog="Exit status: 0 done, 1 with --numbers: something differs from autograd or torch.nn, 2 bad usage, 3 an "
-        "error in the program.",
+        epilog="Exit status: 0 done, 1 with --numbers or --steps: something differs from autograd or torch.nn, 2 bad "
+        "usage, 3 an error in the program.",
     )
     add = command.add_argument
-    add("cell", metavar="CELL", help=f"{', '.join(_CELLS)}, or a Cell of your own as my.module:name")
+    own = f"{', '.join(_CELLS)}, or a Cell of your own as my.module:name"
+    add("cells", metavar="CELL", nargs="+", help=f"{own}; two with --diff")
     add("--input-size", metavar="I", type=int, default=3, help="default: 3")
     add("--hidden-size", metavar="H", type=int, default=2, help="default: 2")
-    add("--numbers", action="store_true", help="walk one step forward and back with numbers, and check the results")
+    add(
+        "--without",
+        metavar="LINE",
+        help="the cell without one of its lines: f holds a gate open, tanh_c leaves a function out, f=0 or f='1 - i' "
+        "puts something else there. Shown are the lines that go and change, and what a layer of it learns; with one "
+        "of the options below, that of the reduced cell",
+    )
+    add("--seeds", metavar="N", type=int, help=f"how often --without trains; default: {_SEEDS}, 0 for not at all")
+    shown = command.add_argument_group("what is shown, one of").add_mutually_exclusive_group()
+    add = shown.add_argument
+    add("--numbers", action="store_true", help="one step forward and back with numbers, and check the results")
+    add("--steps", metavar="N", type=int, help="N steps forward and back with numbers, and check the results")
+    add("--diff", action="store_true", help="what two cells have in common, and what not")
+    add("--notation", choices=NOTATIONS, help="the lines under the names that they have elsewhere; default: pytorch")
+    add("--adjoint", action="store_true", help="the derived adjoint alone, as Python to paste")
+    add("--c", action="store_true", help="the C that the native engine compiles of it")
     form = command.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="print Markdown")
-    form.add_argument("--adjoint", action="store_true", help="print the derived adjoint alone, as Python to paste")
-    form.add_argument("--c", action="store_true", help="print the C that the native engine compiles of it")
     form.add_argument("--latex", action="store_true", help="print LaTeX, to be included where amsmath is loaded")
 
 
 def run(options: argparse.Namespace, console: Any) -> int:
     """Run the subcommand and return its exit status."""
-    for name in ("input_size", "hidden_size"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} should be at least 1, got {getattr(options, name)}")
-    cell, I, H = named_cell(options.cell), options.input_size, options.hidden_size  # noqa: E741
+    _check(options)
+    given, *others = [named_cell(name) for name in options.cells]
+    name, _, instead = (options.without or "").partition("=")
+    cell = without(given, name.strip(), instead.strip() or None) if options.without else given
     if options.adjoint or options.c:
-        if options.numbers:
-            form = "--adjoint, which is Python" if options.adjoint else "--c, which is C"
-            raise ValueError(f"--numbers does not go with {form}")
         text = python(cell) if options.adjoint else "".join(with_cell(Equations(cell)))
         console.print(text, soft_wrap=True, highlight=False, markup=False)
         return 0
-    found = walk(cell, I, H) if options.numbers else None
-    sections = explain(cell, I, H, found)
-    if options.markdown:
-        console.print("\n".join(_markdown(sections)))
-    elif options.latex:
-        console.print("\n".join(_latex(sections)))
+    I, H, agree = options.input_size, options.hidden_size, True  # noqa: E741
+    if options.diff:
+        sections = compared(given, others[0], I, H)
+    elif options.steps is not None:
+        sections, agree = through_time(cell, options.steps, I, H)
+    elif options.notation not in (None, "pytorch"):
+        sections = in_notation(cell, options.notation)
+    elif options.without and not options.numbers and options.notation is None:
+        sections = _reduced(given, cell, options, console)
     else:
-        _print(sections, console)
-    return int(found is not None and not agrees(found))
+        found = walk(cell, I, H) if options.numbers else None
+        sections = explain(cell, I, H, found)
+        agree = found is None or agrees(found.deviations)
+    show(sections, "markdown" if options.markdown else "latex" if options.latex else "", console)
+    return int(not agree)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise ValueError for what does not go together, or makes no sense."""
+    for name, least in (("input_size", 1), ("hidden_size", 1), ("seeds", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} should be at least {least}, got {value}")
+    if options.steps is not None and not 1 <= options.steps <= MOST:
+        raise ValueError(f"--steps should be from 1 to {MOST}, got {options.steps}: small numbers are for reading")
+    wanted = 2 if options.diff else 1
+    if len(options.cells) != wanted:
+        alone = "two cells are compared with --diff" if wanted == 1 else "--diff takes two, as in --diff lstm gru"
+        raise ValueError(
+            f"CELL should be given {'twice' if wanted == 2 else 'once'}, got {len(options.cells)}: {alone}"
+        )
+    shown = [n for n in ("numbers", "steps", "diff", "notation", "adjoint", "c") if getattr(options, n)]
+    if options.without and options.diff:
+        raise ValueError("--without does not go with --diff: it shows the difference itself")
+    if options.seeds is not None and (not options.without or shown):
+        raise ValueError("--seeds goes with --without alone, which trains")
+    for form in ("markdown", "latex"):
+        if getattr(options, form) and (options.adjoint or options.c):
+            raise ValueError(f"--{form} does not go with {'--adjoint, which is Python' if options.adjoint else '--c'}")
+
+
+def _reduced(cell: Cell, reduced: Cell, options: argparse.Namespace, console: Any) -> list[Section]:
+    """The two cells beside each other, and what each of them learns."""
+    seeds = _SEEDS if options.seeds is None else options.seeds
+    sections = compared(cell, reduced, options.input_size, options.hidden_size)
+    sections[0].parts.insert(0, inspect.getdoc(reduced.update) or "")
+    return sections + ([effect((cell, reduced), seeds, console)] if seeds else [])
 
 
 def named_cell(name: str) -> Cell:
@@ -77,176 +131,3 @@ def named_cell(name: str) -> Cell:
     if not isinstance(found, Cell):
         raise ValueError(f"CELL {name!r} should be a scratchrnn.Cell, got {found!r}")
     return found
-
-
-# ------------------------------------------------------------------------------------------------- terminal
-
-_MARGIN = 2
-_BESIDE = 48  # columns: a value stands beside its line, below one that is longer
-
-
-def _print(sections: Sequence[Section], console: Any) -> None:
-    for k, section in enumerate(sections):
-        console.print(section.title, style="bold")
-        for part in section.parts:
-            console.print()
-            if isinstance(part, str):
-                color = "red" if part.startswith("DIFFERS") else None
-                console.print(part, style=color, soft_wrap=False)
-            else:
-                for row in _columns(part) if isinstance(part, Table) else _aligned(part):
-                    console.print(f"{' ' * _MARGIN}{row}")
-        if k + 1 < len(sections):
-            console.print("\n")
-
-
-def _aligned(equations: Sequence[Equation]) -> list[str]:
-    """A line each, the value behind it; the rows of a matrix below each other."""
-    texts = [equation.line.text for equation in equations]
-    width = max((len(text) for text in texts if len(text) <= _BESIDE), default=0)
-    lines = []
-    for text, equation in zip(texts, equations, strict=True):
-        values = [] if equation.value is None else _bracketed(equation.value)
-        behind = ["", *values] if values and len(text) > width else values
-        lines += [f"{a:{width}}   {b}" for a, b in zip_longest([text], behind, fillvalue="")]
-    return [line.rstrip() for line in lines]
-
-
-def _columns(table: Table) -> list[str]:
-    """The columns below their headings; a row of one entry stands before those that follow it, which are set in."""
-    grouped = any(len(row) == 1 for row in table.rows)
-    blocks = [[[heading] for heading in table.head], *([_plain(entry) for entry in row] for row in table.rows)]
-    full = [block for block in blocks if len(block) == len(table.head)]
-    widths = [max(len(text) for block in full for text in block[k]) for k in range(len(table.head))]
-    lines = []
-    for block in blocks if any(table.head) else blocks[1:]:
-        rows = zip_longest(*block, fillvalue="")
-        indent = "  " if grouped and len(block) > 1 else ""
-        lines += [indent + "   ".join(f"{text:{w}}" for text, w in zip(row, widths, strict=False)) for row in rows]
-    return [line.rstrip() for line in lines]
-
-
-def _plain(entry: Entry) -> list[str]:
-    if entry is None or isinstance(entry, str):
-        return [entry or ""]
-    if isinstance(entry, Equation):
-        return [entry.line.text, *([] if entry.value is None else _bracketed(entry.value))]
-    return _bracketed(entry)
-
-
-def _bracketed(value: Tensor) -> list[str]:
-    return [f"[{' '.join(f'{number:>8}' for number in row)}]" for row in _digits(value)]
-
-
-def _digits(value: Tensor) -> list[list[str]]:
-    """Four digits, and no -0; a column is written as a row; what is cut out is one `…`."""
-    rows = value.T if value.shape[1] == 1 else value
-    shown = _cut(rows.tolist(), ["…"] * rows.shape[1])
-    return [[n if isinstance(n, str) else f"{n + 0.0:.4f}" for n in _cut(row, "…")] for row in shown]
-
-
-def _cut(items: list[Any], between: Any) -> list[Any]:
-    return items if len(items) <= SHOWN else [*items[: SHOWN - 2], between, items[-1]]
-
-
-# ------------------------------------------------------------------------------------------------- Markdown
-
-
-def _markdown(sections: Sequence[Section]) -> list[str]:
-    lines = []
-    for k, section in enumerate(sections):
-        lines += [f"{'##' if k else '#'} {section.title}", ""]
-        for part in section.parts:
-            if isinstance(part, str):
-                lines += [_escaped(part, r"\*_[]<>", "\\"), ""]
-            elif isinstance(part, Table):
-                lines += [_row([_in_markdown(heading) for heading in part.head]), "|" + "---|" * len(part.head)]
-                lines += [*(_row(_filled(row, part)) for row in part.rows), ""]
-            else:
-                lines += ["```text", *_aligned(part), "```", ""]
-    return lines[:-1]
-
-
-def _filled(row: Sequence[Entry], table: Table) -> list[str]:
-    """A row of one entry is bold, and the other columns are empty."""
-    entries = [_in_markdown(entry) for entry in row]
-    return entries if len(row) == len(table.head) else [f"**{entries[0]}**", *[""] * (len(table.head) - 1)]
-
-
-def _row(entries: Sequence[str]) -> str:
-    return f"| {' | '.join(entries)} |"
-
-
-def _in_markdown(entry: Entry) -> str:
-    if entry is None or isinstance(entry, str):
-        return _escaped(entry or "", r"\*_[]<>|", "\\")
-    return "<br>".join(f"`{text}`" for text in _plain(entry))
-
-
-def _escaped(text: str, special: str, by: str) -> str:
-    return "".join(by + c if c in special else c for c in text)
-
-
-# ---------------------------------------------------------------------------------------------------- LaTeX
-
-
-def _latex(sections: Sequence[Section]) -> list[str]:
-    lines = [r"% needs \usepackage{amsmath}"]
-    for section in sections:
-        lines += ["", rf"\section*{{{_in_latex(section.title)}}}"]
-        for part in section.parts:
-            lines.append("")
-            if isinstance(part, str):
-                lines.append(_in_latex(part))
-            elif not isinstance(part, Table):
-                lines += _align([[equation] for equation in part])
-            elif any(isinstance(entry, Equation) for row in part.rows for entry in row):
-                lines += _derived(part)
-            else:
-                body = [" & ".join(map(_in_latex, row)) + r" \\" for row in part.rows]
-                head = [" & ".join(map(_in_latex, part.head)) + r" \\"] if any(part.head) else []
-                lines += [rf"\begin{{tabular}}{{{'l' * len(part.head)}}}", *head, *body, r"\end{tabular}"]
-    return lines
-
-
-def _derived(table: Table) -> list[str]:
-    """A table of equations: an align environment for the rows behind each row of one entry."""
-    lines = [_in_latex(f"Left to right: {', '.join(filter(None, table.head))}.")]
-    for single, rows in groupby(table.rows, key=lambda row: len(row) == 1):
-        block = list(rows)
-        lines += ["", f"From {_in_latex(block[-1][0])}:"] if single else _align(block)
-    return lines
-
-
-def _align(rows: Sequence[Sequence[Entry]]) -> list[str]:
-    """Equations below and beside each other, a value below its equation."""
-    body = []
-    for row in rows:
-        equations = [entry if isinstance(entry, Equation) else None for entry in row]
-        body.append(" & ".join("&" if e is None else e.line.latex().replace(" = ", " &= ", 1) for e in equations))
-        if any(e is not None and e.value is not None for e in equations):
-            body.append(
-                " & ".join("&" if e is None or e.value is None else f"&= {_matrix(e.value)}" for e in equations)
-            )
-    return [r"\begin{align*}", *(line + r" \\" for line in body[:-1]), body[-1], r"\end{align*}"]
-
-
-def _matrix(value: Tensor) -> str:
-    rows = [[r"\dots" if number == "…" else number for number in row] for row in _digits(value)]
-    if value.shape[1] == 1:
-        return rf"({', '.join(rows[0])})^\top"
-    joined = r" \\ ".join(" & ".join(row) for row in rows)
-    return rf"\begin{{pmatrix}} {joined} \end{{pmatrix}}"
-
-
-_IN_LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
-    | {"[": "{[}"}  # which \\\\ would take for its option
-)
-
-
-def _in_latex(entry: Entry) -> str:
-    if entry is None or isinstance(entry, str):
-        return (entry or "").translate(_IN_LATEX)
-    return f"${entry.line.latex() if isinstance(entry, Equation) else _matrix(entry)}$"

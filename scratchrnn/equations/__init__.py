@@ -3,5 +3,6 @@
 from .equations import Equations
 from .explain import explain
 from .lines import Line, line
+from .without import without
 
-__all__ = ["Equations", "Line", "explain", "line"]
+__all__ = ["Equations", "Line", "explain", "line", "without"]

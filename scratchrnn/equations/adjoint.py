@@ -19,6 +19,7 @@ from ..cells.cell import Cell, step
 from ..cells.probe import some_arguments
 from ..cells.registry import find_cell
 from .equations import Equations
+from .lines import Line
 from .operations import operation
 
 _log = logging.getLogger("scratchrnn")
@@ -104,7 +105,7 @@ def _derived(cell: Cell) -> Pair | str:
         except ValueError as error:
             kept["_derived"] = str(error), {}
         else:
-            name = _identifier(cell.name.lower())
+            name = identifier(cell.name.lower())
             pair = Pair(namespace[f"{name}_update"], namespace[f"{name}_adjoint"])
             kept["_derived"] = _disproof(cell, pair) or pair, namespace
     found, namespace = kept["_derived"]
@@ -119,24 +120,24 @@ def python(cell: Cell) -> str:
     Raises:
         ValueError: `update` cannot be read, or the derivative of something in it is not known.
     """
-    of, name = Equations(cell), _identifier(cell.name.lower())
-    made_by = f"{_identifier(cell.name)}Tape"
+    of, name = Equations(cell), identifier(cell.name.lower())
+    made_by = f"{identifier(cell.name)}Tape"
     computed = {each.target for each in of.derived}
     tape = of.derived_tape
     before = [f"{s}_prev" for s in cell.states]
-    renamed = _by_the_gates_name(of, tape)
+    renamed = by_the_gates_name(cell, of.named, tape)
     kept_apart = [
         (p, g) for p, g in zip(of.pre_activations, cell.pre_activations, strict=True) if renamed.get(p, g) != g
     ]
     update = [
         *(f"{pre} = {given}" for pre, given in kept_apart),
-        *(f"{target} = {_code(value, renamed)}" for target, value in of.named),
+        *(f"{target} = {code(value, renamed)}" for target, value in of.named),
         f"return {_tuple(cell.states)}, {made_by}({', '.join(tape)})",
     ]
     d_prev = [g if (g := of.gradient(n)) in computed else "None" for n in before]
     adjoint = [
         *([f"{_tuple(tape)[1:-1]} = tape"] if tape else []),
-        *(f"{target} = {_code(value)}" for target, value in of.derived),
+        *(f"{target} = {code(value)}" for target, value in of.derived),
         f"return {_tuple([f'd{n}' for n in of.pre_activations])}, {_tuple(d_prev)}",
     ]
     head = ["from typing import NamedTuple", "", "import torch", "from torch import Tensor"]
@@ -149,12 +150,12 @@ def python(cell: Cell) -> str:
     return "\n\n\n".join(["\n".join(head), *("\n".join([d, *(f"    {t}" for t in body)]) for d, body in parts)])
 
 
-def _by_the_gates_name(of: Equations, tape: Sequence[str]) -> dict[str, str]:
+def by_the_gates_name(cell: Cell, lines: Sequence[Line], tape: Sequence[str] = ()) -> dict[str, str]:
     """What the code calls each pre-activation: as the gate, `f = sigmoid(f)`, if nobody asks for it after that line."""
     found = {}
-    for pre, gate in zip(of.pre_activations, of.cell.pre_activations, strict=True):
-        assigned = [k for k, each in enumerate(of.named) if each.target == gate]
-        used = [k for k, each in enumerate(of.named) if pre in each.names]
+    for pre, gate in zip(Equations(cell).pre_activations, cell.pre_activations, strict=True):
+        assigned = [k for k, each in enumerate(lines) if each.target == gate]
+        used = [k for k, each in enumerate(lines) if pre in each.names]
         free = pre not in tape and (not assigned or not used or max(used) <= assigned[0])
         found[pre] = gate if free else pre
     return found
@@ -176,7 +177,8 @@ class _Python(ast.NodeTransformer):
         return ast.Call(ast.Name(name), [self.visit(a) for a in node.args], keywords)
 
 
-def _code(value: ast.expr, names: Mapping[str, str] = MappingProxyType({})) -> str:
+def code(value: ast.expr, names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The expression of a line as Python that calls torch."""
     return ast.unparse(_Python(names).visit(copy.deepcopy(value)))
 
 
@@ -184,7 +186,8 @@ def _tuple(names: Sequence[str]) -> str:
     return f"({', '.join(names)}{',' * (len(names) == 1)})"
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """A cell's name as one that Python takes."""
     name = re.sub(r"\W", "_", name)
     return name if name.isidentifier() else f"cell_{name}"
 

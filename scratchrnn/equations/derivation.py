@@ -93,7 +93,7 @@ def one_at_a_time(lines: Sequence[Line], numbers: Container[str], free: Callable
         """The expression of names of lines; `target`: it is a whole line."""
         row = operation(node)
         if row is not None and row.expansion:
-            return named(_put_in(_parsed(row.expansion), row.arguments(node)), target)
+            return named(put_in(_parsed(row.expansion), row.arguments(node)), target)
         match node:
             case ast.BinOp(left=left, op=op, right=right):
                 return ast.BinOp(named(left), op, named(right))
@@ -184,11 +184,11 @@ def _applied(gradient: ast.expr, upstream: _Term, values: Mapping[str, ast.expr]
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             return _applied(operand, upstream, values).negated()
         case ast.BinOp(left=left, op=ast.Mult(), right=right):
-            return _applied(left, upstream, values).times(_put_in(right, values))
+            return _applied(left, upstream, values).times(put_in(right, values))
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _applied(left, upstream, values).over(_put_in(right, values))
+            return _applied(left, upstream, values).over(put_in(right, values))
     # `where`: the sign stays outside, so that a sum can have it
-    return _Term((_put_in(gradient, {**values, "dy": upstream.expression(sign=False)}),), upstream.negative)
+    return _Term((put_in(gradient, {**values, "dy": upstream.expression(sign=False)}),), upstream.negative)
 
 
 def _sum(terms: Sequence[_Term]) -> ast.expr:
@@ -224,7 +224,7 @@ def _is_number(node: ast.expr, numbers: Container[str]) -> bool:
 
 
 class _PutIn(ast.NodeTransformer):
-    """The values in the place of names; what numbers alone make up is computed, and 1 * x is x."""
+    """The values in the place of names; what numbers alone make up is computed, and 1 * x and 0 + x are x."""
 
     def __init__(self, values: Mapping[str, ast.expr]) -> None:
         self.values = values
@@ -242,12 +242,17 @@ class _PutIn(ast.NodeTransformer):
                 return other
             case (ast.Constant(value=0) as zero, ast.Mult(), _) | (_, ast.Mult(), ast.Constant(value=0) as zero):
                 return zero
+            case (other, ast.Add() | ast.Sub(), ast.Constant(value=0)) | (ast.Constant(value=0), ast.Add(), other):
+                return other
+            case ast.Constant(value=0), ast.Sub(), other:
+                return ast.UnaryOp(ast.USub(), other)
             case other, ast.Pow(), ast.Constant(value=1):
                 return other
         return ast.BinOp(left, node.op, right)
 
 
-def _put_in(template: ast.expr, values: Mapping[str, ast.expr]) -> ast.expr:
+def put_in(template: ast.expr, values: Mapping[str, ast.expr]) -> ast.expr:
+    """The expression with these in the place of names; what 0 and 1 then leave of it is computed."""
     found: ast.expr = _PutIn(values).visit(copy.deepcopy(template))
     return found
 

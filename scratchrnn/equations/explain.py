@@ -8,47 +8,20 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
-
-from torch import Tensor
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..cells.cell import Cell
 from .adjoint import why_walked
+from .departure import departure
 from .equations import Equations
 from .linear import linear_backward, linear_forward
-from .lines import Line
+from .sections import SHOWN, Entry, Equation, Part, Section, Table, with_values
 from .work import work
-from .worked_example import TOLERANCE, Walk
+from .worked_example import TOLERANCE, Deviation, Walk
 
 _BYTES = 4  # of a float32
 _PARTS = "Parts of the forward lines that are needed again have names of their own:"
-SHOWN = 8
-"""The most numbers that are printed of a row or a column; of more, the first and the last, and … between them."""
-
-
-class Equation(NamedTuple):
-    """A line, and what it gives where numbers are asked for."""
-
-    line: Line
-    value: Tensor | None = None
-
-
-Entry: TypeAlias = str | Equation | Tensor | None
-
-
-class Table(NamedTuple):
-    """Headings and rows. A row of one entry stands for itself: the rows that follow belong to it."""
-
-    head: tuple[str, ...]
-    rows: list[tuple[Entry, ...]]
-
-
-class Section(NamedTuple):
-    """A heading and what stands below it: prose, equations under each other, tables."""
-
-    title: str
-    parts: list[str | list[Equation] | Table]
 
 
 def explain(cell: Cell, I: int, H: int, found: Walk | None = None) -> list[Section]:  # noqa: E741 - input_size
@@ -57,7 +30,7 @@ def explain(cell: Cell, I: int, H: int, found: Walk | None = None) -> list[Secti
     What cannot be read or derived is said where it would stand.
     """
     sections = [
-        Section(f"{cell.name}, {I} inputs, {H} units", [_source(cell), _letters(cell)]),
+        Section(f"{cell.name}, {I} inputs, {H} units", [source(cell), _letters(cell)]),
         *([_given(found, cell)] if found else []),
         _forward(cell, found),
         _backward(cell, found),
@@ -66,7 +39,7 @@ def explain(cell: Cell, I: int, H: int, found: Walk | None = None) -> list[Secti
         _counts(cell, I, H),
         _kept(cell, H),
     ]
-    return [section for section in (*sections, _check(found) if found else None) if section is not None]
+    return [section for section in (*sections, check(found.deviations) if found else None) if section is not None]
 
 
 def _letters(cell: Cell) -> str:
@@ -76,15 +49,11 @@ def _letters(cell: Cell) -> str:
     )
 
 
-def _source(cell: Cell) -> str:
+def source(cell: Cell) -> str:
     """What the docstring of `update` says behind "Source:", or all of it."""
     text = " ".join((inspect.getdoc(cell.update) or "").split())
     before, _, source = text.partition("Source: ")
     return f"Source: {source}" if source else before or "Source: update has no docstring."
-
-
-def _equations(lines: Sequence[Line], values: Mapping[str, Tensor] | None) -> list[Equation]:
-    return [Equation(each, None if values is None else values[each.target]) for each in lines]
 
 
 def _given(found: Walk, cell: Cell) -> Section:
@@ -102,11 +71,11 @@ def _given(found: Walk, cell: Cell) -> Section:
 
 def _forward(cell: Cell, found: Walk | None) -> Section:
     of, values = Equations(cell), found and found.forward
-    parts: list[str | list[Equation] | Table] = [
+    parts: list[Part] = [
         "The linear part. The engine, which runs the loop over time, computes it:",
-        _equations(linear_forward(cell), values),
+        with_values(linear_forward(cell), values),
         f"The gate math, {getattr(cell.update, '__name__', 'update')}:",
-        _equations(of.readable, values),
+        with_values(of.readable, values),
     ]
     if reason := _why_not(lambda: of.forward):
         parts = [*(part for part in parts if part), f"Here the reading ends. {reason}."]
@@ -188,27 +157,32 @@ def _backward(cell: Cell, found: Walk | None) -> Section:
         return Section(title, [f"It is not derived. {reason}.", _by_what(cell)])
     by_target = {each.target: each for each in of.adjoint}
     name = getattr(cell.adjoint, "__name__", "")
+    wrong = departure(cell) if found is not None else None
     rows: list[tuple[Entry, ...]] = []
     for step in of.derivation:
         if step.gradients:
             rows.append((Equation(step.line),))
         for gradient in step.gradients:
-            derived = _equations([gradient], found and found.derived)[0]
+            derived = with_values([gradient], found and found.derived)[0]
             by_hand = by_target.pop(gradient.target, None)
-            beside = _equations([by_hand], found and found.by_hand)[0] if by_hand else None
+            beside = with_values([by_hand], found and found.by_hand)[0] if by_hand else None
             rows.append((derived, beside))
-    rows += [(None, _equations([rest], found and found.by_hand)[0]) for rest in by_target.values()]
+            if wrong is not None and by_hand is not None and by_hand == wrong.line:
+                rows.append((None, f"^ the first that departs{wrong.lacking and ': '}{wrong.lacking}"))
+    rows += [(None, with_values([rest], found and found.by_hand)[0]) for rest in by_target.values()]
     table = Table(("by the chain rule", f"as {name} computes it" if of.adjoint else ""), rows)
     *others, last = of.arriving
     arrives = f"{', '.join(others)} and {last} arrive" if others else f"{last} arrives"
-    parts: list[str | list[Equation] | Table] = [
+    parts: list[Part] = [
         f"The lines in reverse order. {arrives} from the loss and the later "
         "steps. A gradient is the sum over all lines that use the name; it is written where its last term comes in."
         f"{_renamed(cell) if of.adjoint else ''}",
     ]
     if of.added:
-        parts += [_PARTS, _equations(of.added, found and found.parts)]
+        parts += [_PARTS, with_values(of.added, found and found.parts)]
     parts.append(table)
+    if wrong is not None:
+        parts.append(f"DIFFERS: {name or 'the adjoint'} {wrong}.")
     if any(each.target == of.direct_gradient for each in of.derived):
         parts.append(f"{of.direct_gradient} is the part of d{cell.states[0]}_prev that does not come through W_hh.")
     if not of.adjoint:
@@ -242,18 +216,18 @@ def _backward_linear(cell: Cell, found: Walk | None) -> Section | None:
         return None
     lines = linear_backward(cell)
     note = "Gradients accumulate: those of weights and biases are the sums of these over all rows and steps."
-    return Section("Backward: the linear part", [_equations(lines, found and found.linear), note])
+    return Section("Backward: the linear part", [with_values(lines, found and found.linear), note])
 
 
-def _check(found: Walk) -> Section:
-    references = dict.fromkeys(d.reference for d in found.deviations)
-    off = [d for d in found.deviations if not d.value <= TOLERANCE]
+def check(deviations: Sequence[Deviation]) -> Section:
+    """How far numbers are from those of each reference, and which differ."""
+    off = [d for d in deviations if not d.value <= TOLERANCE]
     rows: list[tuple[Entry, ...]] = []
-    for reference in references:
-        worst = max((d for d in found.deviations if d.reference == reference), key=lambda d: d.value)
-        count = sum(d.reference == reference for d in found.deviations)
-        rows.append((reference, str(count), f"{worst.value:.1e}", f"{worst.name}, {worst.lines}"))
-    largest = max(d.value for d in found.deviations)
+    for reference in dict.fromkeys(d.reference for d in deviations):
+        of_it = [d for d in deviations if d.reference == reference]
+        worst = max(of_it, key=lambda d: d.value)
+        rows.append((reference, str(len(of_it)), f"{worst.value:.1e}", f"{worst.name}, {worst.lines}"))
+    largest = max(d.value for d in deviations)
     verdict = f"All agree in float64; the largest deviation is {largest:.1e}, {TOLERANCE:g} is allowed."
     if off:
         verdict = "\n".join(f"DIFFERS {d.name} of the {d.lines} from {d.reference} by {d.value:.1e}" for d in off)

@@ -6,21 +6,34 @@ import ast
 
 from .operations import OPERATIONS
 
+TILDE = "\u0303"
+"""Behind a letter it stands over it: c̃."""
+
 _SIGNS = {ast.Gt: ">", ast.GtE: r"\geq", ast.Lt: "<", ast.LtE: r"\leq", ast.Eq: "=", ast.NotEq: r"\neq"}
 
 
 def latex_name(name: str) -> str:
-    r"""`f_pre` as `f_{\mathrm{pre}}`, `W_if` as `W_{if}`, `dn_x` as `\mathrm{d}n_{x}`."""
+    r"""`f_pre` as `f_{\mathrm{pre}}`, `W_if` as `W_{if}`, `dn_x` as `\mathrm{d}n_{x}`, `n_x_2` as `n_{x,2}`,
+
+    and of other notations `h_{t-1}` as it is, `c̃_t` as `\tilde{c}_{t}`.
+    """
     head, _, below = name.partition("_")
     if not head:
         return rf"\mathrm{{{_upright(name)}}}"
     if head[0] == "d" and (len(head) == 2 or head[1:] in OPERATIONS):
         return r"\mathrm{d}" + latex_name(name[1:])
-    head = head if len(head) == 1 else rf"\mathrm{{{head}}}"
+    if head[1:] == TILDE:
+        head = rf"\tilde{{{head[0]}}}"
+    elif len(head) > 1 and head[1:] != "'":
+        head = rf"\mathrm{{{head}}}"
     if not below:
         return head
+    if below.startswith("{"):
+        return f"{head}_{below}"
+    rest, _, k = below.rpartition("_")
+    below, step = (rest, f",{k}") if rest and k.isdigit() else (below, "")
     below = _upright(below)
-    return f"{head}_{{{below}}}" if len(below) <= 2 else rf"{head}_{{\mathrm{{{below}}}}}"
+    return f"{head}_{{{below if len(below) <= 2 else rf'{chr(92)}mathrm{{{below}}}'}{step}}}"
 
 
 def _upright(name: str) -> str:

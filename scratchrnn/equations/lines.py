@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -43,6 +44,10 @@ class Line(NamedTuple):
         """The names on the right, in the order in which they occur first."""
         return tuple(dict.fromkeys(_names(self.expression)))
 
+    def renamed(self, names: Mapping[str, str]) -> Line:
+        """The same line under other names, those of `names`; the functions keep theirs."""
+        return Line(names.get(self.target, self.target), _Renamed(names).visit(copy.deepcopy(self.expression)))
+
     def latex(self) -> str:
         r"""`c = f \odot c_{\mathrm{prev}} + i \odot g`, without dollar signs; `x > 0` is 1 where it is true."""
         return f"{latex_name(self.target)} = {latex(self.expression)}"
@@ -68,6 +73,18 @@ def line(text: str) -> Line:
         case [ast.Assign(targets=[ast.Name(id=target)], value=expression)]:
             return Line(target, expression)
     raise ValueError(f"text should be an assignment to one name, got {text!r}")
+
+
+class _Renamed(ast.NodeTransformer):
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self.names.get(node.id, node.id))
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        keywords = [ast.keyword(k.arg, self.visit(k.value)) for k in node.keywords]
+        return ast.Call(node.func, [self.visit(a) for a in node.args], keywords)
 
 
 def _names(node: ast.AST) -> list[str]:

@@ -127,16 +127,18 @@ class RNNCell(RNNCellBase):
         h = tanh(W_in x + b_in + W_hn h_prev + b_hn)
 
     Args:
-        input_size, hidden_size: I and H.
-        bias: whether there are `bias_ih` and `bias_hh`.
-        nonlinearity: "tanh" or "relu".
-        device, dtype: of the parameters.
+        input_size: I, how many numbers x has.
+        hidden_size: H, the units.
+        bias: False leaves out `bias_ih` and `bias_hh`. Default: True.
+        nonlinearity: "tanh" or "relu". Default: "tanh".
+        device, dtype: of the parameters. Default: torch's own defaults.
 
     Called with `input` [B, I] or [I] and optionally `hx` [B, H] or [H] (zeros if left out), it returns h, shaped as hx.
-    `W_in`, `W_hn`, `b_in`, `b_hn` are views of the parameters: writing into them under `torch.no_grad()` writes there.
+    `W_in` is `weight_ih` [H, I], `W_hn` is `weight_hh` [H, H], `b_in` and `b_hn` are `bias_ih` and `bias_hh` [H],
+    all views: writing into them under `torch.no_grad()` writes there. All start uniform in (-1 / sqrt(H), 1 / sqrt(H)).
 
     Raises: ValueError for a wrong number of dimensions, RuntimeError for a wrong size or an unknown nonlinearity.
-    Source: Elman 1990, doi:10.1207/s15516709cog1402_1.
+    Sources: Elman 1990, doi:10.1207/s15516709cog1402_1; relu: Le, Jaitly & Hinton 2015, arXiv:1504.00941.
     """
 
     (W_in,) = _blocks("weight_ih", 1)
@@ -184,13 +186,15 @@ class LSTMCell(RNNCellBase):
         o = sigmoid(W_io x + b_io + W_ho h_prev + b_ho)
 
     Args:
-        input_size, hidden_size: I and H.
-        bias: whether there are `bias_ih` and `bias_hh`.
-        device, dtype: of the parameters.
+        input_size: I, how many numbers x has.
+        hidden_size: H, the units.
+        bias: False leaves out `bias_ih` and `bias_hh`. Default: True.
+        device, dtype: of the parameters. Default: torch's own defaults.
 
     Called with `input` [B, I] or [I] and optionally `hx = (h, c)`, each [B, H] or [H] (zeros if left out), it returns
-    (h, c), shaped alike. `W_ii, ..., W_io` (views of `weight_ih` [4H, I]), `W_hi, ..., W_ho` (of `weight_hh` [4H, H])
-    and `b_ii, ..., b_ho` can be read, and written into under `torch.no_grad()`.
+    (h, c), shaped alike. `W_ii, ..., W_io` (views of `weight_ih` [4 * H, I]), `W_hi, ..., W_ho` (of `weight_hh`
+    [4 * H, H]) and `b_ii, ..., b_ho` (of `bias_ih` and `bias_hh` [4 * H]) can be read, and written into under
+    `torch.no_grad()`. All start uniform in (-1 / sqrt(H), 1 / sqrt(H)).
 
     Raises: ValueError for a wrong number of dimensions, RuntimeError for a wrong size.
     Source: Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735; the forget gate of Gers, Schmidhuber &
@@ -235,13 +239,15 @@ class GRUCell(RNNCellBase):
     The reset gate acts after the product, so `b_hn` is inside it and cannot be merged with `b_in`.
 
     Args:
-        input_size, hidden_size: I and H.
-        bias: whether there are `bias_ih` and `bias_hh`.
-        device, dtype: of the parameters.
+        input_size: I, how many numbers x has.
+        hidden_size: H, the units.
+        bias: False leaves out `bias_ih` and `bias_hh`. Default: True.
+        device, dtype: of the parameters. Default: torch's own defaults.
 
     Called with `input` [B, I] or [I] and optionally `hx` [B, H] or [H] (zeros if left out), it returns h, shaped as hx.
-    `W_ir, W_iz, W_in` (views of `weight_ih` [3H, I]), `W_hr, W_hz, W_hn` (of `weight_hh` [3H, H]) and
-    `b_ir, ..., b_hn` can be read, and written into under `torch.no_grad()`.
+    `W_ir, W_iz, W_in` (views of `weight_ih` [3 * H, I]), `W_hr, W_hz, W_hn` (of `weight_hh` [3 * H, H]) and
+    `b_ir, ..., b_hn` (of `bias_ih` and `bias_hh` [3 * H]) can be read, and written into under `torch.no_grad()`. All
+    start uniform in (-1 / sqrt(H), 1 / sqrt(H)).
 
     Raises: ValueError for a wrong number of dimensions, RuntimeError for a wrong size.
     Source: Cho et al. 2014, arXiv:1406.1078v1.

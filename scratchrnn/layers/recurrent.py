@@ -32,14 +32,17 @@ class RecurrentLayer(RecurrentParameters):
 
     Args:
         cell: the equations of one step.
-        input_size, hidden_size: I and H.
-        num_layers: L, layers on top of each other.
-        bias: whether there are `bias_ih_l*` and `bias_hh_l*`.
-        batch_first: input and output are [B, T, .] instead of [T, B, .]; the states stay [L * D, B, .].
-        dropout: in training, the probability of zeroing each element of every layer's output but the last's.
-        bidirectional: D = 2, a second direction that runs from the end of each sequence to its beginning.
-        proj_size: P > 0 projects the emitted state, h = W_hr h', to R = P; otherwise R = H.
-        device, dtype: of the parameters.
+        input_size: I, how many numbers x_t has.
+        hidden_size: H, the units of a layer.
+        num_layers: L, layers on top of each other, each reads the output of the one below. Default: 1.
+        bias: False leaves out `bias_ih_l*` and `bias_hh_l*`. Default: True.
+        batch_first: input and output are [B, T, .] instead of [T, B, .]; the states stay [L * D, B, .]. Default: False.
+        dropout: in training, the probability of zeroing each element of every layer's output but the last's; what is
+            left is divided by 1 - dropout. Default: 0.
+        bidirectional: D = 2, a second direction that runs from the end of each sequence to its beginning; otherwise
+            D = 1. Default: False.
+        proj_size: P > 0 projects the emitted state, h = W_hr h', to R = P; otherwise R = H. Default: 0.
+        device, dtype: of the parameters. Default: torch's own defaults.
 
     Parameters, for layer k and, with `_reverse` behind the name, for its second direction; G gates in the order
     `cell.gates`: `weight_ih_l{k}` [G * H, I or D * R], `weight_hh_l{k}` [G * H, R], `bias_ih_l{k}`, `bias_hh_l{k}`
@@ -48,7 +51,7 @@ class RecurrentLayer(RecurrentParameters):
     Called with `input`, [T, B, I], [T, I] or a PackedSequence, and optionally the states before the first step, `hx`
     (zeros if left out): one tensor [L * D, B, R], or for a cell of several states a tuple with [L * D, B, H] for each
     further one; without B for unbatched input. Returns `output` [T, B, D * R], laid out as the input, and the states
-    after the last step of each sequence, shaped as `hx`.
+    after the last step of each sequence, shaped as `hx`: entry k * D + d is of layer k, direction d.
 
     bfloat16 and float16 are computed in float32 and rounded once for each layer.
 
@@ -99,7 +102,7 @@ class RecurrentLayer(RecurrentParameters):
             probe(self.cell, self.hidden_size, self.proj_size > 0, self.weight_ih_l0)
         except WrongAdjointError as error:
             where = departure(self.cell)
-            raise ValueError(f"{error}; {where}" if where else str(error)) from None
+            raise ValueError(f"{error}; it {where}" if where else str(error)) from None
         say_if_walked(self.cell)
 
     def _get_name(self) -> str:

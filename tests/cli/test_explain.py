@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import re
 
 import matplotlib.mathtext
 import pytest
 import torch
 from mutants import Flip, changed, install, signs
+from rich.console import Console
 from running import close
 from table import ROWS, pair
 
 import scratchrnn as sr
 from scratchrnn import cells, cli
+from scratchrnn.cli.effect import effect
 from scratchrnn.equations.equations import Equations
 from scratchrnn.equations.explain import explain
 from scratchrnn.equations.lines import line
+from scratchrnn.equations.notation import named
+from scratchrnn.equations.through_time import evaluated
 from scratchrnn.equations.worked_example import walk
+from scratchrnn.layers.tasks import Task
 
 CELLS = {"rnn": cells.elman, "rnn_relu": cells.elman_relu, "lstm": cells.lstm, "gru": cells.gru}
 OWN = {f"table:{name}": None for name in ("mgu", "mgu_walked", "coupled", "pair")}
@@ -104,6 +110,17 @@ def test_the_numbers_agree_with_autograd_and_torch(cell):
     assert all(t.abs().min() > 0 for name, t in found.given.items() if name != "x")
     for name in ("x", "h_prev", *(f"{p}{g}" for g in cell.gates for p in ("W_i", "W_h", "b_i", "b_h"))):
         assert {d.name for d in found.deviations} >= {f"d{name}"}
+
+
+@pytest.mark.parametrize("H", [2, 64])
+def test_the_state_before_is_one_that_the_cell_can_have(H):
+    before = {name: walk(cell, 3, H).given for name, cell in CELLS.items()}
+    for name in ("rnn", "gru", "lstm"):
+        assert 0.1 < before[name]["h_prev"].abs().max() < 1
+    assert before["rnn_relu"]["h_prev"].min() >= 0
+    h_prev, c_prev = before["lstm"]["h_prev"], before["lstm"]["c_prev"]
+    assert (h_prev.abs() <= torch.tanh(c_prev.abs() + 0.01)).all()
+    assert (h_prev * c_prev >= 0).all()  # h = o * tanh(c)
 
 
 @each_name
@@ -369,6 +386,202 @@ def test_latex_has_the_names_of_the_paper(capsys):
     assert r"From $h = o \odot \mathrm{tanh}_{c}$:" in shown
 
 
+# --------------------------------------------------------------------------------- steps, two cells, other names
+
+
+FORMS = pytest.mark.parametrize("form", [[], ["--markdown"], ["--latex"]], ids=["", "markdown", "latex"])
+
+
+@FORMS
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "table:pair"])
+def test_steps_show_the_roads_the_sums_and_that_all_agree(name, form, capsys):
+    shown = said(capsys, name, "--steps", "3", *form)
+    text = " ".join(shown.split())
+    assert "All agree in float64; the largest deviation is " in text
+    for title in ("Forward, step 3", "Back, step 1", "What arrives at each step", "The gradients of the parameters"):
+        assert title in shown
+    assert ("There is no direct road" in text) == (name == "rnn")
+    if form == ["--latex"]:
+        assert r"h_{2}" in shown
+        assert r"h_{1}^\top" in shown
+    if not form and name == "gru":
+        assert "  dh_2 = dh_loss_2 + dh_W_2 + dh_direct_2   [" in shown
+        assert "  dh_direct_1 = dh_2 * z_2   [" in shown
+        values = evaluated(cells.gru, 3, 3, 2)
+        for t in (1, 2, 3):
+            row = " ".join(f"{v + 0.0:8.4f}" for v in values[f"dW_hr_{t}"][0].tolist())
+            assert f"[{row}]" in shown
+    if not form and name in CELLS:
+        assert all(len(row) <= 100 for row in shown.splitlines())
+
+
+@FORMS
+def test_two_cells_stand_beside_each_other(form, capsys):
+    shown = said(capsys, "--diff", "lstm", "gru", *form)
+    assert said(capsys, "lstm", "gru", "--diff", *form) == shown
+    for heading in ("Changed:", "Only in LSTM:", "Only in GRU:", "Of one form, under other names:"):
+        assert heading in shown
+    assert "-14" in shown
+    assert "From" not in shown
+    if not form:
+        assert all(len(row) <= 100 for row in shown.splitlines())
+
+
+def test_a_cell_of_ones_own_is_compared_and_named(capsys):
+    shown = said(capsys, "--diff", "table:coupled", "lstm")
+    assert "  i_pre = W_ii x + b_ii + W_hi h_prev + b_hi\n" in shown.split("Only in LSTM:")[1]
+    assert "COUPLED   c = f * c_prev + (1 - f) * g" in shown
+    assert "F̃" not in said(capsys, "table:coupled", "--notation", "d2l")
+
+
+@FORMS
+@pytest.mark.parametrize("notation", ["papers", "d2l", "keras"])
+def test_other_notations_are_printed_in_every_form(notation, form, capsys):
+    shown = said(capsys, "gru", "--notation", notation, *form)
+    assert "Names" in shown
+    if form == ["--latex"] and notation == "d2l":
+        assert r"\tilde{H}_{t} &= \tanh(X_{t} \, W_{xh} + b_{h} + R_{t} \odot (H_{t-1} \, W_{hh} + b'_{h})) \\" in shown
+    if not form:
+        assert [*named(cells.gru, notation).lines][-1].text in shown
+
+
+def test_pytorchs_notation_is_the_usual_one(capsys):
+    assert said(capsys, "gru", "--notation", "pytorch") == said(capsys, "gru")
+
+
+@pytest.mark.parametrize("notation", ["papers", "d2l", "keras"])
+@pytest.mark.parametrize("name", [*CELLS, *OWN])
+def test_every_line_in_a_notation_parses_as_latex(name, notation, capsys):
+    shown = said(capsys, name, "--notation", notation, "--latex")
+    parser = matplotlib.mathtext.MathTextParser("path")
+    (block,) = re.findall(r"\\begin{align\*}\n(.*?)\n\\end{align\*}", shown, re.DOTALL)
+    for row in block.split(" \\\\\n"):
+        parser.parse(f"${row.replace('&', '')}$")
+
+
+# --------------------------------------------------------------------------------------------------- without a line
+
+
+def trained(monkeypatch):
+    """Shares that are made up, and by what."""
+    calls = []
+    monkeypatch.setattr(Task, "right", lambda task, cell, seed: calls.append((task.name, cell.name, seed)) or 0.25)
+    return calls
+
+
+@FORMS
+def test_without_a_line_every_seed_of_both_cells_is_shown(form, monkeypatch, capsys):
+    calls = trained(monkeypatch)
+    shown = said(capsys, "lstm", "--without", "f", *form)
+    each = [(t, c, s) for t in ("recall", "stream") for c in ("LSTM", "LSTM without f") for s in range(4)]
+    assert calls == each
+    assert shown.count("0.25") == 16
+    assert "seed 3" in shown
+    assert "with `f = 1` in the place of `f = sigmoid(f" in shown
+    assert "Only in LSTM:" in shown
+
+
+def test_as_many_seeds_are_tried_as_asked_for(monkeypatch, capsys):
+    calls = trained(monkeypatch)
+    said(capsys, "gru", "--without", "z", "--seeds", "1")
+    assert len(calls) == 4
+    assert "What it learns" not in said(capsys, "gru", "--without", "z", "--seeds", "0")
+    assert len(calls) == 4
+
+
+def test_what_takes_the_place_of_a_line_stands_behind_the_sign(monkeypatch, capsys):
+    trained(monkeypatch)
+    shown = said(capsys, "lstm", "--without", "f = 1 - i")
+    assert "LSTM and LSTM with f = 1 - i, 3 inputs, 2 units" in shown
+    assert "LSTM with f = 1 - i   f = 1 - i" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--numbers"], "  c = c_prev + i * g "),
+        (["--steps", "2"], "  dc_next_1 = dc_2 "),
+        (["--adjoint"], "    return (di_pre, dg_pre, do_pre), (None, dc_prev)"),
+        (["--c"], "vec c = c_prev + i * g;"),
+        (["--notation", "papers"], "  c_t = c_{t-1} + i_t * c̃_t"),
+        (["--notation", "pytorch"], "  c = c_prev + i * g"),
+    ],
+)
+def test_the_reduced_cell_is_explained_as_any_other(arguments, expected, monkeypatch, capsys):
+    calls = trained(monkeypatch)
+    assert expected in said(capsys, "lstm", "--without", "f", *arguments)
+    assert calls == []
+
+
+def test_the_bar_is_there_on_a_terminal(monkeypatch):
+    trained(monkeypatch)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    assert effect((cells.lstm,), 2, console).title == "What it learns"
+    assert "4/4" in out.getvalue()
+
+
+# ------------------------------------------------------------------------------------------- the first wrong line
+
+
+WRONG = """
+from scratchrnn import Cell
+from scratchrnn.cells import gru_update, lstm_update
+
+def adjoint(tape, dh, dc):
+    i, f, g, o, c_prev, tanh_c = tape
+    do = dh * tanh_c
+    dc = dh * o * (1 - tanh_c * tanh_c)
+    df, dc_prev, di, dg = dc * c_prev, dc * f, dc * g, dc * i
+    return (di * i * (1 - i), df * f * (1 - f), dg * (1 - g * g), do * o * (1 - o)), (None, dc_prev)
+
+def shut(tape, dh):
+    r, z, n, n_h, h_prev = tape
+    dn, dz = dh * (1 - z), dh * (h_prev - n)
+    dn_x = dn * (1 - n * n)
+    dr, dn_h = dn_x * n_h, dn_x * r
+    return (dr * r * (1 - r), dz * z * (1 - z), dn_x, dn_h), (None,)
+
+lost = Cell("LOST", ("i", "f", "g", "o"), lstm_update, adjoint)
+shut = Cell("SHUT", ("r", "z", "n"), gru_update, shut, split=("n",))
+"""
+
+
+@pytest.fixture
+def wrong(tmp_path, monkeypatch):
+    (tmp_path / "wrong.py").write_text(WRONG)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_the_first_line_that_departs_is_marked_with_the_term_that_is_missing(wrong, capsys):
+    rows = said(capsys, "wrong:lost", "--numbers", status=1).splitlines()
+    mark = next(k for k, row in enumerate(rows) if "^ the first that departs" in row)
+    assert rows[mark].endswith("^ the first that departs: it lacks the term `+ dc_next`")
+    assert rows[mark - 2].endswith("   dc = dh * o * (1 - tanh_c * tanh_c)")
+    assert rows[mark].index("^") == rows[mark - 2].index("dc = dh * o")
+    assert sum("^ the first" in row for row in rows) == 1
+    text = " ".join(" ".join(rows).split())
+    assert "DIFFERS: adjoint departs first in `dc = dh * o * (1 - tanh_c * tanh_c)`, where the chain rule has " in text
+    assert "^ the first" not in said(capsys, "wrong:lost")
+
+
+def test_the_mark_stands_in_every_form(wrong, capsys):
+    shown = said(capsys, "wrong:lost", "--numbers", "--latex", status=1)
+    assert r"\text{\textasciicircum{} the first that departs: it lacks the term `+ dc\_next`}" in shown
+    shown = said(capsys, "wrong:lost", "--numbers", "--markdown", status=1)
+    assert r"|  | ^ the first that departs: it lacks the term `+ dc\_next` |" in shown
+
+
+def test_a_gradient_that_is_not_given_is_named(wrong, capsys):
+    shown = said(capsys, "wrong:shut", "--numbers", status=1)
+    assert "DIFFERS: shut gives no dh_direct, where the chain rule has `dh_direct = dh * z`." in " ".join(shown.split())
+
+
+def test_nothing_is_marked_where_nothing_departs(capsys):
+    assert "departs" not in said(capsys, "lstm", "--numbers")
+    assert "DIFFERS" not in said(capsys, "table:mgu_walked", "--numbers")
+
+
 # -------------------------------------------------------------------------------------------------- errors
 
 MODULE = """
@@ -411,7 +624,23 @@ idle = Cell("IDLE", ("f", "g"), idle)
         (["mine:called", "--numbers"], "update of cell 'CALLED' cannot be read: only a function written with def can"),
         (["mine:called", "--adjoint"], "update of cell 'CALLED' cannot be read: only a function written with def can"),
         (["mine:wave", "--adjoint"], "update of cell 'WAVE': the chain rule is not known of `h = sin(f_pre) / 2`: "),
-        (["mine:idle", "--adjoint", "--numbers"], "--numbers does not go with --adjoint, which is Python"),
+        (["lstm", "--adjoint", "--markdown"], "--markdown does not go with --adjoint, which is Python"),
+        (["lstm", "--c", "--latex"], "--latex does not go with --c"),
+        (["lstm", "gru"], "CELL should be given once, got 2: two cells are compared with --diff"),
+        (["--diff", "lstm"], "CELL should be given twice, got 1: --diff takes two, as in --diff lstm gru"),
+        (["--diff", "lstm", "elman"], "CELL should be rnn, rnn_relu, lstm, gru, or of the form my.module:name"),
+        (["--diff", "lstm", "mine:wave"], "update of cell 'WAVE': the chain rule is not known of "),
+        (["--diff", "lstm", "gru", "--without", "f"], "--without does not go with --diff: it shows the difference"),
+        (["lstm", "--steps", "0"], "--steps should be from 1 to 5, got 0: small numbers are for reading"),
+        (["lstm", "--steps", "6"], "--steps should be from 1 to 5, got 6: small numbers are for reading"),
+        (["mine:wave", "--steps", "2"], "update of cell 'WAVE': the chain rule is not known of "),
+        (["mine:called", "--notation", "d2l"], "update of cell 'CALLED' cannot be read"),
+        (["lstm", "--seeds", "2"], "--seeds goes with --without alone, which trains"),
+        (["lstm", "--without", "f", "--seeds", "2", "--numbers"], "--seeds goes with --without alone, which trains"),
+        (["lstm", "--without", "f", "--seeds", "-1"], "--seeds should be at least 0, got -1"),
+        (["lstm", "--without", "q"], "cell 'LSTM' has no line 'q' to be without: it has i, f, g, o, c, tanh_c, h"),
+        (["lstm", "--without", "c"], "is neither a gate nor a function of one argument: say what takes its place, c=0"),
+        (["lstm", "--without", "f=1 - x"], "of earlier names, i_pre, f_pre, g_pre, o_pre, h_prev, c_prev, i; got x"),
         (["lstm", "--input-size", "0"], "--input-size should be at least 1, got 0"),
         (["lstm", "--hidden-size", "-2"], "--hidden-size should be at least 1, got -2"),
     ],
@@ -425,11 +654,29 @@ def test_a_bad_argument_is_named(arguments, text, tmp_path, monkeypatch, capsys)
     assert text in error
 
 
-def test_markdown_and_latex_exclude_each_other(capsys):
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("--markdown", "--latex"),
+        ("--numbers", "--adjoint"),
+        ("--numbers", "--steps=2"),
+        ("--steps=2", "--notation=d2l"),
+        ("--notation=keras", "--c"),
+        ("--diff", "--numbers"),
+    ],
+)
+def test_of_what_is_shown_and_of_the_forms_there_is_one(one, other, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["explain", "lstm", "--markdown", "--latex"])
+        cli.main(["explain", "lstm", one, other])
     assert caught.value.code == 2
     assert "not allowed with argument" in capsys.readouterr().err
+
+
+def test_a_notation_that_is_not_there_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["explain", "lstm", "--notation", "tensorflow"])
+    assert caught.value.code == 2
+    assert "argument --notation: invalid choice: 'tensorflow'" in capsys.readouterr().err
 
 
 def test_the_help_names_cells_and_statuses(capsys):
@@ -437,4 +684,7 @@ def test_the_help_names_cells_and_statuses(capsys):
         cli.main(["explain", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "rnn, rnn_relu, lstm, gru, or a Cell of your own as my.module:name" in shown
-    assert "Exit status: 0 done, 1 with --numbers: something differs from autograd or torch.nn, 2 bad usage" in shown
+    assert "1 with --numbers or --steps: something differs from autograd or torch.nn, 2 bad usage" in shown
+    assert "--notation {pytorch,papers,d2l,keras}" in shown
+    for option in ("--without LINE", "--seeds N", "--steps N", "--diff", "what is shown, one of"):
+        assert option in shown

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import inspect
+import json
 import re
 import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+import scratchrnn as sr
 from scratchrnn.parity.diagnosis.causes import GRADIENTS, OTHERS, OUTPUTS
 from scratchrnn.parity.diagnosis.laws import LAWS
 
 GUIDE = Path(__file__).parents[2] / "scratchrnn" / "guide"
-CHAPTERS = sorted(GUIDE.glob("[0-9]-*.md"))
+TRANSLATIONS = sorted(GUIDE.glob("[0-9]*-*.zh.md"))
+CHAPTERS = sorted({*GUIDE.glob("[0-9]*-*.md")} - {*TRANSLATIONS}, key=lambda path: int(path.name.partition("-")[0]))
+FIRST = CHAPTERS[0]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 
 # torch's own, when its forward-mode derivatives are first used
@@ -25,8 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 
 def test_the_chapters_are_those_of_the_index() -> None:
-    linked = re.findall(r"^\d\. \[.+\]\((.+)\)", (GUIDE / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(linked) == 8
+    linked = re.findall(r"^\d+\. \[.+?\]\((.+?)\)", (GUIDE / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(linked) == 9
     assert linked == [path.name for path in CHAPTERS]
 
 
@@ -73,9 +79,54 @@ def test_every_picture_is_drawn_by_a_chapter() -> None:
 
 @each_chapter
 def test_a_chapter_is_read_in_ten_minutes(chapter: Path) -> None:
-    lines = chapter.read_text(encoding="utf-8").splitlines()
-    words = " ".join(line for line in lines if not line.startswith("|")).split()  # a table is looked up
-    assert 300 <= len(words) <= 1500
+    text = re.sub(r"^```python\n(.*?)^```", lambda block: typed(block[1]), chapter.read_text("utf-8"), flags=BLOCK)
+    words = " ".join(line for line in text.splitlines() if not line.startswith("|")).split()
+    assert (
+        300 <= len([word for word in words if re.search(r"\w", word)]) <= 2000
+    )  # a table and what an example prints are looked up
+
+
+def typed(block: str) -> str:
+    return "".join(line for line in block.splitlines(keepends=True) if line.startswith((">>>", "...")))
+
+
+BLOCK = re.MULTILINE | re.DOTALL
+
+
+@pytest.mark.parametrize("page", [*CHAPTERS, GUIDE / "native.md"], ids=lambda path: path.stem)
+def test_code_is_at_most_84_characters_wide(page: Path) -> None:
+    blocks = re.findall(r"^```\w*\n(.*?)^```", page.read_text(encoding="utf-8"), BLOCK)
+    assert [line for block in blocks for line in block.splitlines() if len(line) > 84] == []
+
+
+@pytest.mark.parametrize("translation", TRANSLATIONS, ids=lambda path: path.stem)
+def test_a_translation_has_the_examples_tables_and_links_of_its_chapter(translation: Path) -> None:
+    chapter = translation.with_name(translation.name.replace(".zh.md", ".md"))
+    of_chapter, of_translation = (path.read_text(encoding="utf-8") for path in (chapter, translation))
+    for parts in (r"^```\w+\n.*?^```$", r"\$[^$\n]+\$", r"arXiv:[\d.]+", r"^#+ ", r"!?\]\((?!0-)([^)]+)\)"):
+        assert re.findall(parts, of_translation, BLOCK) == re.findall(parts, of_chapter, BLOCK)
+    code = r"^\| (`[^|]+) \|"  # what a row of the table of arguments is about
+    assert re.findall(code, of_translation.replace("、", ", "), BLOCK) == re.findall(code, of_chapter, BLOCK)
+    assert f"]({chapter.name})" in of_translation
+    assert f"]({translation.name})" in of_chapter
+
+
+def test_the_table_of_arguments_has_those_of_the_three_layers() -> None:
+    listed = re.findall(r"`(\w+)(?:=([^`]+))?`", "".join(re.findall(r"^\| (`.+?) \|", FIRST.read_text("utf-8"), BLOCK)))
+    given: dict[str, inspect.Parameter] = {}
+    for layer in (sr.RNN, sr.LSTM, sr.GRU):
+        given |= inspect.signature(layer).parameters
+    assert sorted(name for name, _ in listed) == sorted(given)
+    for name, default in listed:
+        if default:
+            assert repr(given[name].default) == default.replace('"', "'")
+
+
+def test_the_rows_of_the_gates_are_those_of_the_cells() -> None:
+    listed = re.findall(r"\| (LSTM|GRU), `(?:(\d)\*)?(H|0):.+?` \| `(\w)` \|", FIRST.read_text(encoding="utf-8"))
+    for name, gates in (("LSTM", sr.cells.lstm.gates), ("GRU", sr.cells.gru.gates)):
+        rows = [(int(times or start == "H"), gate) for cell, times, start, gate in listed if cell == name]
+        assert rows == list(enumerate(gates))
 
 
 @each_chapter
@@ -85,26 +136,74 @@ def test_every_link_to_a_file_leads_somewhere(chapter: Path) -> None:
     assert [link for link in links if not (GUIDE / link).exists()] == []
 
 
-def test_sphinx_builds_the_guide_without_a_warning(tmp_path: Path) -> None:
-    for package in ("sphinx", "myst_parser", "furo"):
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the guide in HTML."""
+    for package in ("sphinx", "myst_parser", "furo", "sphinx_copybutton", "nbformat"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed: pip install '.[guide]'")
+    out = tmp_path_factory.mktemp("guide")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
-    built = subprocess.run([*command, str(GUIDE), str(tmp_path / "out")], capture_output=True, text=True, timeout=900)
+    built = subprocess.run([*command, str(GUIDE), str(out)], capture_output=True, text=True, timeout=900)
     assert built.returncode == 0, built.stderr
-    pages = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.html")}
-    for chapter in CHAPTERS:
-        assert pages[chapter.stem].count('<pre><span></span><span class="gp">&gt;&gt;&gt;') > 1  # examples, coloured
-        assert pages[chapter.stem].count("<math ") == formulas(chapter.read_text(encoding="utf-8"))
-    assert "scratchrnn.LSTM" in pages["api"]
+    return out
+
+
+def test_sphinx_builds_the_guide_without_a_warning(pages: Path) -> None:
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in pages.glob("*.html")}
+    for chapter in (*CHAPTERS, *TRANSLATIONS):
+        text = texts[chapter.stem]
+        assert text.count('<pre><span></span><span class="gp">&gt;&gt;&gt;') > 1  # examples, coloured
+        assert text.count("<math ") == formulas(chapter.read_text(encoding="utf-8"))
+        assert f' lang="{"zh-CN" if chapter in TRANSLATIONS else "en"}"' in text
+        assert f'href="{chapter.stem}.ipynb"' in text
+    assert "scratchrnn.LSTM" in texts["api"]
     fetched = r"(?:src|href)=\"https?://[^\"]+\.(?:js|css|woff2?|png|svg)"
-    assert [name for name, page in pages.items() if re.search(fetched, page)] == []  # nothing from a network
-    of_api = [path.read_text(encoding="utf-8") for path in (tmp_path / "out" / "api").glob("*.html")]
-    shown = [unescape(re.sub(r"<[^>]+>", "", page)) for page in of_api]
+    assert [name for name, text in texts.items() if re.search(fetched, text)] == []  # nothing from a network
+    of_api = [path.read_text(encoding="utf-8") for path in (pages / "api").glob("*.html")]
+    shown = [unescape(re.sub(r"<[^>]+>", "", text)) for text in of_api]
     assert len(shown) == len(list((GUIDE / "api").glob("*.md")))
-    assert [re.findall(r".*(?:<object|object at |0x[0-9a-f]{6}|<factory>|<function).*", page) for page in shown] == [
-        []
-    ] * len(shown)
+    address = r".*(?:<object|object at |0x[0-9a-f]{6}|<factory>|<function).*"
+    assert [re.findall(address, text) for text in shown] == [[]] * len(shown)
+
+
+def test_every_link_of_a_notebook_leads_somewhere(pages: Path) -> None:
+    notebooks = sorted(pages.glob("*.ipynb"))
+    assert [path.stem for path in notebooks] == sorted(path.stem for path in (*CHAPTERS, *TRANSLATIONS))
+    for path in notebooks:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", prose)
+        assert links
+        assert [link for link in links if not (pages / link).exists()] == []
+
+
+def test_the_button_copies_an_example_without_prompts_and_what_it_prints(pages: Path, browser: Any) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto((pages / f"{FIRST.stem}.html").as_uri())
+    block = page.locator("div.highlight").first
+    block.hover()
+    block.locator("button.copybtn").click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    context.close()
+    example = re.search(r"^```python\n(.*?)^```", FIRST.read_text(encoding="utf-8"), BLOCK)[1]
+    assert copied == "".join(part.source for part in doctest.DocTestParser().get_examples(example)).strip()
+
+
+@pytest.mark.parametrize("chapter", [FIRST, *TRANSLATIONS], ids=lambda path: path.stem)
+def test_a_page_is_as_wide_as_the_screen_and_code_fits_beside_the_sidebar(
+    chapter: Path, pages: Path, browser: Any
+) -> None:
+    for width in (1280, 390):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        page = context.new_page()
+        page.goto((pages / f"{chapter.stem}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        if width == 1280:
+            blocks = "[...document.querySelectorAll('article pre, article .table-wrapper')]"
+            assert page.evaluate(f"{blocks}.filter(block => block.scrollWidth > block.clientWidth).length") == 0
+        context.close()
 
 
 def formulas(text: str) -> int:
@@ -127,13 +226,17 @@ def assert_drawn_alike(path: Path, committed: Path) -> None:
 
 
 def curves(path: Path) -> list[list[tuple[float, float]]]:
-    """The lines of data in a picture by matplotlib: where sizes of letters move the axes, they move along."""
-    axes = next(g for g in ElementTree.parse(path).iter(f"{SVG}g") if g.get("id") == "axes_1")
+    """The lines and bands of data in a picture by matplotlib: where sizes of letters move the axes, they move along."""
+    root = ElementTree.parse(path).getroot()
+    axes = next(g for g in root.iter(f"{SVG}g") if g.get("id") == "axes_1")
     frame = points(next(axes.iter(f"{SVG}path")))
     (left, right), (top, bottom) = [(min(values), max(values)) for values in zip(*frame, strict=True)]
     clipped = [points(line) for line in axes.iter(f"{SVG}path") if line.get("clip-path")]
     data = [line for line in clipped if len(line) > 2]  # those of the grid have two points
     assert data
+    bands = [g for g in axes.iter(f"{SVG}g") if g.get("id", "").startswith("FillBetween")]
+    height = float(root.get("height", "").removesuffix("pt"))  # a band is drawn below the picture, and moved up
+    data += [[(x, y + height) for x, y in points(line)] for g in bands for line in g.iter(f"{SVG}path")]
     return [[((x - left) / (right - left), (bottom - y) / (bottom - top)) for x, y in line] for line in data]
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import shutil
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from chromium import HANGS
 from running import close, states
 from table import BY_NAME, Row, mgu, slstm
 from torch import Tensor, nn
@@ -25,28 +24,9 @@ from scratchrnn.traces.record import Record
 from scratchrnn.traces.summary import carried, time_constants
 
 T, B, I, H = 7, 3, 4, 6  # noqa: E741 - input_size
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-ARGUMENTS += ["--disable-background-networking", "--disable-component-update"]
-HANGS = 300_000  # milliseconds: only what hangs takes so long, also on a machine that has other work
 MINUS, NONE = "\u2212", "\u2013"  # as the page writes them
 CLOSE = 2e-4  # a step of a scale of 65531 from -6 to 6, which no number here goes beyond
 FUNCTIONS = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "relu": torch.relu}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    missing = pytest.fail if os.environ.get("SCRATCHRNN_BROWSER") == "required" else pytest.skip
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        missing("needs playwright")
-    if path is None:
-        missing("needs chromium, in the PATH or named by the variable CHROMIUM")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=HANGS)
-        yield launched
-        launched.close()
 
 
 Show = Callable[..., Any]
