@@ -31,7 +31,7 @@ def _prose(text: str) -> list[NotebookNode]:
     """One cell, if there is anything. A notebook lies beside the pages: the links lead there, and none to the code."""
     text = re.sub(r"\]\((\d+-[^)#]+)\.md([^)]*)\)", r"](\1.ipynb\2)", text)
     text = re.sub(r"(!\[[^\]]*\])\((?:images/)?([\w.-]+)\)", r"\1(_images/\2)", text)
-    text = re.sub(r"\]\(([\w-]+)\.md([^)]*)\)", r"](\1.html\2)", text)
+    text = re.sub(r"\]\(((?:api/)?[\w-]+)\.md([^)]*)\)", r"](\1.html\2)", text)
     text = re.sub(r"(?<!!)\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", text)
     return [v4.new_markdown_cell(text.strip())] if text.strip() else []
 
