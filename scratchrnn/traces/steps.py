@@ -37,8 +37,8 @@ class Steps:
     the other, are kept apart.
     """
 
-    def __init__(self, cell: Cell, bias: bool) -> None:
-        self._cell, self._bias = cell, bias
+    def __init__(self, cell: Cell, bias: bool, name: str) -> None:
+        self._cell, self._bias, self._name = cell, bias, name
         self._batches: list[_Batch] = []
 
     def take(self, step: Step) -> None:
@@ -51,7 +51,7 @@ class Steps:
 
     def traces(self) -> list[Trace]:
         """In the order in which they began, each of the sequences that were read in one batch."""
-        return [batch.trace() for batch in self._batches]
+        return [batch.trace(self._name) for batch in self._batches]
 
 
 class _Batch:
@@ -82,18 +82,18 @@ class _Batch:
             return list(range(len(self._ended[0])))
         return next((found for pair in zip(self._ended, given, strict=True) if (found := _going_on(*pair))), None)
 
-    def trace(self) -> Trace:
+    def trace(self, name: str) -> Trace:
         states, B = self._cell.states, len(self._there[0])
         join = partial(_joined, self._there, B)
-        tensors = {name: join([rows[name] for rows in self._seen]) for name in self._seen[0]}
-        nodes = {name: [of_step[name] for of_step in self._nodes] for name in self._nodes[0]}
+        tensors = {what: join([rows[what] for rows in self._seen]) for what in self._seen[0]}
+        nodes = {what: [of_step[what] for of_step in self._nodes] for what in self._nodes[0]}
         lengths = torch.tensor([sum(b in there for there in self._there) for b in range(B)])
         ends = (lengths - 1, torch.arange(B))
-        output, state = tensors[states[0]], tuple(tensors[name][ends] for name in states)
+        output, state = tensors[states[0]], tuple(tensors[what][ends] for what in states)
         if self._unbatched:
             output, state = output.squeeze(1), tuple(s.squeeze(0) for s in state)
         ragged = len(self._there[-1]) < B
-        record = Record(tensors, self._cell, lengths if ragged else None, self._bias, nodes, join)
+        record = Record(tensors, self._cell, lengths if ragged else None, self._bias, nodes, join, name)
         return Trace(output, state if len(state) > 1 else state[0], {(0, False): record})
 
 

@@ -143,7 +143,7 @@ def _trace_model(
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):  # whatever the model switches on
             if isinstance(by, RNNCellBase):
                 step = _trace_step(by, halves, differentiable, input, hx)
-                of_cells.setdefault(name, Steps(by.cell, bool(by.bias))).take(step)
+                of_cells.setdefault(name, Steps(by.cell, bool(by.bias), name)).take(step)
                 return step.returned if len(step.returned) > 1 else step.returned[0]
             calls[name].append(_trace_layer(name, by, halves, differentiable, input, hx))
         return calls[name][-1].output, calls[name][-1].state
