@@ -54,7 +54,9 @@ def _main(arguments: list[str]) -> int:
         print("scratchrnn: the command needs rich: pip install 'scratchrnn[cli]'", file=sys.stderr)
         return 2
     try:
-        console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # text is printed as it is
+        console = Console(  # text is printed as it is, in a notebook too
+            highlight=False, soft_wrap=True, markup=False, emoji=False, force_jupyter=False
+        )
         return _COMMANDS[options.command].run(options, console)
     except SystemExit:  # rich's answer to a closed pipe: whoever reads has had enough
         return 141

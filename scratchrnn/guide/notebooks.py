@@ -32,7 +32,7 @@ def _prose(text: str) -> list[NotebookNode]:
     text = re.sub(r"\]\((\d+-[^)#]+)\.md([^)]*)\)", r"](\1.ipynb\2)", text)
     text = re.sub(r"(!\[[^\]]*\])\((?:images/)?([\w.-]+)\)", r"\1(_images/\2)", text)
     text = re.sub(r"\]\(((?:api/)?[\w-]+)\.md([^)]*)\)", r"](\1.html\2)", text)
-    text = re.sub(r"(?<!!)\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", text)
+    text = re.sub(r"(?<!!)\[([^\]]*)\]\((?:\.\./[^)]*|\w+\.py)\)", r"\1", text)
     return [v4.new_markdown_cell(text.strip())] if text.strip() else []
 
 

@@ -32,6 +32,7 @@ def shown(cell: Any) -> str:
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 def test_a_notebook_shows_what_the_chapter_says(chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")  # for which hypothesis does not ask how fast the machine is
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in the other tests
     built = notebook(chapter)
     nbformat.validate(built)
     code = [cell.source for cell in built.cells if cell.cell_type == "code"]
