@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:
         "explore",
         help=what,
         description=f"{what[0].upper()}{what[1:]}; and of what each token wrote into a state, how much is left. "
-        "Without --checkpoint a small model of characters is trained first, in about a minute, and kept for the next "
+        "Without --checkpoint a small model of characters is trained first, in about half a minute, and kept for the next "
         "time.",
         epilog="Exit status: 0 the page is written, 2 bad usage, 3 an error in the program.",
     )
@@ -145,7 +145,7 @@ def _learnt(kind: str, text: str, source: str, options: argparse.Namespace, cons
     if model is not None:
         console.print(f"{called}, trained on {source} for {steps} steps and kept: anew with --retrain")
         return model
-    duration = "" if options.steps else ", about a minute; fewer with --steps"
+    duration = "" if options.steps else ", about half a minute; fewer with --steps"
     console.print(f"training {called} for {steps} steps on {source}{duration}")
     with progress(console, steps) as update:
         return training.train(

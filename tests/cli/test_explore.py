@@ -111,7 +111,7 @@ def test_how_long_the_usual_training_takes_is_said_before_it(
 
     monkeypatch.setattr(training, "train", interrupted)
     assert cli.main(["explore", "--tokens", "5"]) == 130
-    said = r"training LSTM\(32, 100\) for \d+ steps on Alice's .*, about a minute; fewer with --steps\n"
+    said = r"training LSTM\(32, 100\) for \d+ steps on Alice's .*, about half a minute; fewer with --steps\n"
     assert re.fullmatch(said, capsys.readouterr().out)
 
 
