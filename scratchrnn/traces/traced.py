@@ -97,7 +97,8 @@ class Trace:
         """Write a page to click through: the text, every gate of every unit, and each equation with its numbers.
 
         One file, which needs no network and no server. Take the trace with `halves=True` to see how much of a
-        pre-activation comes from the input.
+        pre-activation comes from the input. Each number is kept in 16 bits, on a scale from its unit's least to its
+        largest: it departs by half of a 65531st of that at most.
 
         Args:
             path: the file, `.html`.

@@ -146,7 +146,7 @@ function HowToRead({ layer }) {
       sigmoid brings any number between 0 and 1, tanh between −1 and 1.</p>
     <p>Blue is above 0, orange below; the nearer to 0, the fainter. Choose a token and a unit, in the text or in a map:
       what happened there stands at the foot of the window, the equations with their numbers in their panel. The address of
-      the page keeps what is chosen.</p>
+      the page keeps what is chosen. Each number is kept in 16 bits, to half of a 65531st of what its unit ranges over.</p>
     <p>Keys: <kbd>h</kbd> <kbd>l</kbd> token, <kbd>j</kbd> <kbd>k</kbd> unit; in the text and in a map the arrows, too, and in the text
       <kbd>Home</kbd>, <kbd>End</kbd>, and with <kbd>Shift</kbd> a span.</p>
     <dl>${meanings(layer).map(([name, meaning]) => html`<dt>${name}</dt><dd>${meaning}</dd>`)}</dl></details>`;
