@@ -27,8 +27,8 @@ def add_parser(commands: Any) -> None:
         "explore",
         help=what,
         description=f"{what[0].upper()}{what[1:]}; and of what each token wrote into a state, how much is left. "
-        "Without --checkpoint a small model of characters is trained first, in about half a minute, and kept for the next "
-        "time.",
+        "Without --checkpoint a small model of characters is trained first, in about half a minute, and kept for the "
+        "next time.",
         epilog="Exit status: 0 the page is written, 2 bad usage, 3 an error in the program.",
     )
     add = command.add_argument

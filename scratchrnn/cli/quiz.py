@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
             console.print(_aside(exercise))
             while "ended" not in of_line:
                 typed = _typed(console)
-                if typed is None or typed == "quit":
+                if typed is None or typed in ("quit", "exit"):
                     console.print(f"Kept: {again} goes on here.")
                     return 1
                 _answer(exercise, typed, of_line, console)
@@ -99,7 +99,10 @@ def _introduce(cell: Cell, asked: Mapping[str, Exercise], adjoint: bool, console
             console.print(f"{of.direct_gradient} is the part of {whole} that does not come through W_hh.")
     else:
         console.print(f"x is the input, {cell.states[0]}_prev the hidden state before the step.")
-        console.print("* is the Hadamard product, W x a matrix product, of which one gate's is asked for.")
+        console.print(
+            "* is the Hadamard product, W x a matrix product. What goes into a gate's function is called as the"
+        )
+        console.print("gate with _pre: two products with weights, and two biases. Of one gate you are asked for it.")
     console.print()
 
 
@@ -132,7 +135,7 @@ def _typed(console: Any) -> str | None:
 
 def _answer(exercise: Exercise, typed: str, of_line: dict[str, Any], console: Any) -> None:
     """Say what there is to say to what was typed, and note it."""
-    if typed == "?":
+    if typed in ("?", "hint", "help"):
         console.print(exercise.hints[of_line["hints"]])
         of_line["hints"] += 1
         if of_line["hints"] == _HINTS:

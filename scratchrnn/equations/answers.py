@@ -99,7 +99,9 @@ def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
             return _call(
                 name, [*map(inner, arguments)], [ast.keyword(k.arg, inner(k.value)) for k in keywords], functions
             )
-    raise ValueError(f"`{ast.unparse(node)}` cannot stand here: a right side has {_WRITTEN}")
+    transposed = isinstance(node, ast.Attribute) and node.attr == "T"
+    instead = "write a matrix product as W_ii x" if transposed else f"a right side has {_WRITTEN}"
+    raise ValueError(f"`{ast.unparse(node)}` cannot stand here: {instead}")
 
 
 def _exponent(node: ast.expr) -> ast.expr:

@@ -356,7 +356,7 @@ def evaluated(expression: ast.expr, known: Mapping[str, torch.Tensor]) -> torch.
         (LSTM["c"], "__import__(f)", "__import__ is no function that is known here: sigmoid, tanh, relu, exp and such"),
         (LSTM["c"], "eval(f)", "eval is no function that is known here"),
         (LSTM["c"], "f.__class__", "`f.__class__` cannot stand here: a right side has names, numbers"),
-        (LSTM["c"], "(f).T", "`f.T` cannot stand here"),
+        (LSTM["c"], "(f).T", "`f.T` cannot stand here: write a matrix product as W_ii x"),
         (LSTM["c"], "tanh(*f)", "`\\*f` cannot stand here"),
         (LSTM["c"], "f if g else i", "`f if g else i` cannot stand here"),
         (LSTM["c"], "f and g", "`f and g` cannot stand here"),

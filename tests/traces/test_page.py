@@ -311,9 +311,9 @@ def test_what_is_left_of_all_that_was_written_is_the_state(show: Show, name: str
     before, now, share = record[f"{state}_prev"][t, 0, u], record[state][t, 0, u], kept[t, 0, u]
     gate = {"LSTM": "f kept # % of it", "GRU": "z kept # % of it"}.get(name, "# % of it was kept")
     literal = rf"{MINUS}?\d+\.?\d*(?:e[{MINUS}+]?\d+)?"
-    told = re.sub(literal, "#", sentence.replace("\u00a0", " "))
+    told = re.sub(literal, "#", sentence.replace("\u00a0", " ")).split(" It was forgotten")[0]
     assert told == f"{state} was #; {gate}, #; this token added #: {state} = #."
-    was, percent, *numbers = [number(n) for n in re.findall(literal, sentence)]
+    was, percent, *numbers = [number(n) for n in re.findall(literal, sentence.split(" It was forgotten")[0])]
     assert percent == pytest.approx(100 * share.item(), abs=0.51)
     expected = [before, share * before, now - share * before, now]
     assert [was, *numbers] == pytest.approx([x.item() for x in expected], abs=0.00051, rel=0.06)
@@ -691,10 +691,14 @@ def test_on_a_phone_all_that_is_pressed_is_as_large_as_a_finger(browser: Any, tm
 TEXT = "“ab” c (d) “e”\nfg\nhi\nj"
 
 
-def spoken_units(page: Any) -> list[tuple[int, float, str, str]]:
-    """Unit, threshold, share in the span, share elsewhere, of each row."""
+def spoken_units(page: Any) -> list[tuple[int, str, float, list[float]]]:
+    """Unit, side of the limit, limit, the shares in the span and elsewhere in percent, of each row."""
     rows = page.locator(".matches tbody tr").evaluate_all("all => all.map(r => [...r.cells].map(c => c.innerText))")
-    return [(int(unit), number(limit), inside, outside) for unit, limit, inside, outside in rows]
+    found = []
+    for unit, state, *shares in rows:
+        side, limit = state.split()[:2]
+        found.append((int(unit), side, number(limit), [float(re.sub(r"[<>%\s]", "", text)) for text in shares]))
+    return found
 
 
 @pytest.mark.parametrize("quantity", ["c", "o"])
@@ -714,21 +718,39 @@ def test_units_are_found_that_are_on_over_a_span(show: Show, quantity: str) -> N
     values = trace.layer(0)[quantity][:, 0]
     low, high = values.amin(0), values.amax(0)
     limit = low + 0.4 * (high - low)
-    shares = [(values > limit)[those].double().mean(0) for those in (inside, ~inside)]
+    shares = torch.stack([(values > limit)[those].double().mean(0) for those in (inside, ~inside)])
     scores = (shares[0] - shares[1]).abs()
     rows = spoken_units(page)
     found = [unit for unit, *_ in rows]
-    assert [scores[u].item() for u in found] == pytest.approx(
-        scores.sort(descending=True).values[:8].tolist(), abs=1e-6
-    )
-    for unit, at, *said in rows:
+    best = scores.sort(descending=True).values[:8]
+    assert [scores[u].item() for u in found] == pytest.approx(best.tolist(), abs=1e-6)
+    for unit, side, at, said in rows:
         assert at == pytest.approx(limit[unit].item(), abs=0.001)
-        numbers = [float(re.sub(r"[<>%\s]", "", text)) for text in said]
-        assert numbers == pytest.approx([100 * share[unit].item() for share in shares], abs=0.51)
+        assert side == ("below" if shares[0, unit] < shares[1, unit] else "above")
+        expected = shares[:, unit] if side == "above" else 1 - shares[:, unit]
+        assert said == pytest.approx([100 * share for share in expected.tolist()], abs=0.51)
     assert page.get_by_label("units sorted by").input_value() == "span"
     page.get_by_label(f"go to unit {found[2]}", exact=True).click()
     assert chosen(page)[1] == found[2]
     assert page.locator(".heatmap .rows").first.locator("span").first.inner_text() == str(found[0])
+    page.get_by_label(f"go to unit {found[0]}", exact=True).click()
+    direction = "low" if rows[0][1] == "below" else "high"
+    best = f"unit {found[0]} tells what is underlined best from the rest: its {quantity} is {direction} in it."
+    assert best in " ".join(page.locator(".view").inner_text().split())
+
+
+def test_a_unit_that_only_grows_with_the_text_stands_last(show: Show) -> None:
+    trace = sr.trace(nn.LSTM(I, 3), torch.randn(len(TEXT), 1, I))
+    c = trace.layer(0).tensors["c"]
+    c[:, 0, 0] = torch.arange(len(TEXT))
+    inside = torch.zeros(len(TEXT))
+    inside[20:] = 1.0
+    c[:, 0, 1] = inside + 0.3 * torch.rand(len(TEXT))
+    c[:, 0, 2] = torch.randn(len(TEXT))
+    page = show(trace, list(TEXT), fragment=f"colour=c&span=21-{len(TEXT)}&sort=span")
+    rows = page.locator(".matches tbody tr").all_inner_texts()
+    assert [int(row.split()[0]) for row in rows] == [1, 2, 0]
+    assert ["grows with the text" in row for row in rows] == [False, False, True]
 
 
 def test_a_span_is_dragged_over_the_text_or_taken_with_shift_or_from_here_to_here(show: Show) -> None:
@@ -843,6 +865,44 @@ def test_what_comes_next_is_told_with_and_without_the_unit(show: Show) -> None:
     changed = (without - p).abs().topk(3).indices
     assert {alphabet[k] for k in changed} <= {token for token, *_ in rows}
     assert page.locator(".next thead th").last.inner_text() == "if h of unit 4 were 0"
+    hs = trace.layer(1).h[:, 0]
+    moved = (fc(hs).softmax(1) - fc(torch.where(torch.arange(H) == 4, 0.0, hs)).softmax(1)).abs().sum(1) / 2
+    told = re.findall(r"(\d+): without it (\d+)", page.inner_text("#next-0 .hint").replace("\n", " "))
+    assert [int(t) - 1 for t, _ in told] == moved.topk(3).indices.tolist()
+    assert [int(share) for _, share in told] == pytest.approx((100 * moved.topk(3).values).tolist(), abs=0.6)
+    page.get_by_label("what if", exact=True).select_option("o")
+    page.get_by_label("o, as a number").fill("1")
+    page.get_by_label("o, as a number").press("Enter")
+    h_then = trace.layer(1).tanh_c[3, 0, 4]
+    then = fc(torch.where(torch.arange(H) == 4, h_then, h)).softmax(0)
+    first = page.evaluate("[...document.querySelector('.next tbody tr').querySelectorAll('data')].map(d => +d.value)")
+    assert first[1] == pytest.approx(then[p.argmax()].item(), abs=1e-3)
+
+
+def test_the_foot_tells_the_largest_part_and_what_shut_the_gate(show: Show) -> None:
+    layer = nn.LSTM(1, 1)
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.zero_()
+        layer.weight_ih_l0[:] = torch.tensor([[9.0], [0.0], [9.0], [0.0]])
+        layer.bias_ih_l0[:] = torch.tensor([-4.0, 4.0, 0.0, 0.0])
+    x = torch.zeros(6, 1, 1)
+    x[1] = 1.0  # only the second token writes
+    page = show(sr.trace(layer, x, halves=True), list("abcdef"))
+    choose(page, token=4)
+    origin = re.sub(r"\s+", " ", page.inner_text(".origin"))
+    assert re.fullmatch(
+        r"The largest part of it, 0\.\d+, is from b ?, 3 tokens before: 9\d % of what it wrote is .*", origin
+    )
+    choose(page, token=1)
+    assert page.locator(".origin").count() == 0  # it is from here
+    assert "It was forgotten" not in page.inner_text(".said")
+    with torch.no_grad():
+        layer.bias_ih_l0[1] = -3.0
+    page = show(sr.trace(layer, x, halves=True), list("abcdef"))
+    choose(page, token=2)
+    said = page.inner_text(".said .sentence")
+    assert f"It was forgotten: f_pre = {MINUS}3.000, of it {MINUS}3.000 by this token and 0 by what was emitted" in said
 
 
 @pytest.mark.parametrize(

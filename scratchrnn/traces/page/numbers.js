@@ -161,14 +161,29 @@ function matches(layer, { name }, stretches, threshold) {
     const on = [0, 0];
     own.forEach((x, token) => (on[inside[token]] += x > limit));
     const [without, inSpan] = on.map((n, each) => n / (count[each] || 1));
-    return { unit, limit, inSpan, without, score: Math.abs(inSpan - without) };
+    return { unit, limit, inSpan, without, score: Math.abs(inSpan - without), grows: Math.abs(withPosition(own)) > 0.9 };
   });
 }
 
+/** The correlation with the number of the token: near 1 or -1 a unit only counts, and fits any span that stands alone. */
+function withPosition(values) {
+  const n = values.length;
+  const mean = values.reduce((a, b) => a + b, 0) / n;
+  let [xy, xx, yy] = [0, 0, 0];
+  values.forEach((v, t) => {
+    const [x, y] = [t - (n - 1) / 2, v - mean];
+    [xy, xx, yy] = [xy + x * y, xx + x * x, yy + y * y];
+  });
+  return xy / Math.sqrt(xx * yy) || 0;
+}
+
+/** How well a unit tells the span, those that only grow with the text behind all others. */
+const rank = (match) => match.score - (match.grows ? 1 : 0);
+
 // ------------------------------------------------------------------------------------------ what comes next
 
-/** The readout's probabilities at a token, and those if the unit's h were 0 there. */
-function next(layer, token, unit) {
+/** The readout's probabilities at a token, and those if the unit's h were another number there. */
+function next(layer, token, unit, other = 0) {
   const { weight, bias } = layer.readout;
   const { units, values } = layer.tensors[layer.emitted];
   const logits = Array.from(bias, (b, k) => {
@@ -177,8 +192,21 @@ function next(layer, token, unit) {
     return sum;
   });
   const h = at(layer, layer.emitted, token, unit) ?? 0;
-  const without = logits.map((x, k) => x - (unit < units ? weight[k * units + unit] * h : 0));
+  const without = logits.map((x, k) => x - (unit < units ? weight[k * units + unit] * (h - other) : 0));
   return [softmax(logits), softmax(without)];
+}
+
+const MOST = 5e7; // products that are worth a list
+
+/** The tokens at which the unit matters most to what comes next: where, with its h at 0, most probability moves. */
+function matters(layer, unit, count) {
+  const T = data.tokens.length;
+  if (T * layer.readout.weight.length > MOST) return [];
+  const moved = data.tokens.map((_, token) => {
+    const [p, without] = next(layer, token, unit);
+    return p.reduce((sum, x, k) => sum + Math.abs(x - without[k]) / 2, 0);
+  });
+  return [...moved.keys()].sort((a, b) => moved[b] - moved[a]).slice(0, count).map((token) => ({ token, moved: moved[token] }));
 }
 
 function softmax(logits) {

@@ -16,10 +16,10 @@ function opening(layers) {
     const state = layer.quantities.find((q) => q.name === (layer.road?.state ?? layer.emitted));
     for (const [span, [, stretches]] of data.spans.entries()) {
       for (const threshold of THRESHOLDS) {
-        const match = matches(layer, state, stretches, threshold).reduce((a, b) => (b.score > a.score ? b : a));
-        if (match.score < (best?.score ?? TELLING)) continue;
+        const match = matches(layer, state, stretches, threshold).reduce((a, b) => (rank(b) > rank(a) ? b : a));
+        if (rank(match) < (best?.score ?? TELLING)) continue;
         const longest = stretches.reduce((a, b) => (b[1] - b[0] > a[1] - a[0] ? b : a));
-        best = { score: match.score, threshold, layer: index, unit: match.unit, token: longest[1], quantity: state.name, sort: "span", span: String(span) };
+        best = { score: rank(match), threshold, layer: index, unit: match.unit, token: longest[1], quantity: state.name, sort: "span", span: String(span) };
       }
     }
   }
@@ -94,7 +94,7 @@ function useView(place, k, choose, theme) {
     here: (unit) => at(layer, quantity.name, token, unit) ?? -Infinity,
     time: (unit) => layer.road.timeConstants[unit],
     saturation: saturated(layer),
-    span: (unit) => found[unit]?.score ?? -1,
+    span: (unit) => (found[unit] ? rank(found[unit]) : -2),
   }[sort]), [layer, sort, found, sort === "here" && token, sort === "here" && quantity]);
   const unit = wanted !== null && wanted < layer.units ? wanted : order.find((each) => !layer.dead.includes(each)) ?? order[0];
 
@@ -147,8 +147,8 @@ function HowToRead({ layer }) {
     <p>Blue is above 0, orange below; the nearer to 0, the fainter. Choose a token and a unit, in the text or in a map:
       what happened there stands at the foot of the window, the equations with their numbers in their panel. The address of
       the page keeps what is chosen. Each number is kept in 16 bits, to half of a 65531st of what its unit ranges over.</p>
-    <p>Keys: <kbd>h</kbd> <kbd>l</kbd> token, <kbd>j</kbd> <kbd>k</kbd> unit; in the text and in a map the arrows, too, and in the text
-      <kbd>Home</kbd>, <kbd>End</kbd>, and with <kbd>Shift</kbd> a span.</p>
+    <p>Keys: <kbd>h</kbd> <kbd>l</kbd> token, <kbd>j</kbd> <kbd>k</kbd> unit; in a map the arrows; in the text <kbd>←</kbd>${" "}
+      <kbd>→</kbd> <kbd>Home</kbd> <kbd>End</kbd>, with <kbd>Shift</kbd> a span.</p>
     <dl>${meanings(layer).map(([name, meaning]) => html`<dt>${name}</dt><dd>${meaning}</dd>`)}</dl></details>`;
 }
 
@@ -187,7 +187,7 @@ function Memory(view) {
 
 /** All of one trace. */
 function View(view) {
-  const { layer, token, unit, quantity, chosen, title, index } = view;
+  const { layer, token, unit, quantity, chosen, found, title, index } = view;
   const what = chosen === LEFT ? "left" : chosen;
   const id = (name) => `${name}-${index}`;
   return html`<article class="view" aria-label=${title || undefined}>
@@ -197,6 +197,8 @@ function View(view) {
       <div class="panel"><h2>Text <small>${chosen !== LEFT
           ? html`${chosen} of unit ${unit} <${Legend} ...${view}/>`
           : html`what is left, in ${layer.road.state} of unit ${unit} at token ${token + 1}, of what each token wrote <${Legend} ...${view}/>`}</small></h2>
+        ${found?.every((each) => rank(each) <= rank(found[unit] ?? found[0])) && found[unit] && html`<p class="hint">Of all units, unit ${unit} tells what is
+          underlined best from the rest: its ${quantity.name} is ${found[unit].inSpan < found[unit].without ? "low" : "high"} in it. Go on step by step to see where it forgets.</p>`}
         <${Text} ...${view} what=${what} label="Text"/></div>
       <${Panel} id=${id("equations")} title="The step in numbers" note=${`unit ${unit}, token ${token + 1}`}>
         ${layer.reason && html`<p class="note">The lines of the update cannot be shown: ${layer.reason}</p>`}
@@ -207,7 +209,7 @@ function View(view) {
     </div><div>
       <${Panel} id=${id("matches")} title="Which units are on over this span?"><${Matches} ...${view}/><//>
       <${Memory} ...${view}/>
-      ${layer.readout && html`<${Panel} id=${id("next")} title="What comes next" note=${`by all units, and without unit ${unit}`}><${Next} ...${view}/><//>`}
+      ${layer.readout && html`<${Panel} id=${id("next")} title="What comes next" note=${`as it was, and with another h of unit ${unit}`}><${Next} ...${view}/><//>`}
       <${Panel} id=${id("about")} title=${`Unit ${unit} over the whole text`}><${About} ...${view}/><//>
     </div></div>
     <${Panel} id=${id("time")} title=${`Unit ${unit} over time`} long>
@@ -236,7 +238,7 @@ function Page() {
   }, []);
   useLayoutEffect(() => {
     const onKeyDown = (event) => {
-      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("input, select")) return;
+      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("input[type=number], select")) return;
       const { token, order, row, choose } = first;
       const change = {
         h: { token: Math.max(token - 1, 0) }, l: { token: Math.min(token + 1, data.tokens.length - 1) },

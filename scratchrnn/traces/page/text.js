@@ -88,7 +88,7 @@ function Origin({ layer, token, unit, choose }) {
   const from = origin(layer, token, unit);
   if (!from) return null;
   const steps = Math.abs(token - from.token);
-  return html`<span class="origin">Most of it, ${shown(from.amount)}, is from <button type="button" class="link"
+  return html`<span class="origin">The largest part of it, ${shown(from.amount)}, is from <button type="button" class="link"
     aria-label=${`go to ${spoken(from.token)}`} onClick=${() => choose({ token: from.token })}>${visible(data.tokens[from.token])}</button>,
     ${" "}${steps} ${steps > 1 ? "tokens" : "token"} ${layer.reverse ? "behind" : "before"}: ${percent(from.left)} of what it wrote is still there.</span>`;
 }

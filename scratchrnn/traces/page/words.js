@@ -42,13 +42,22 @@ function sentence(layer, token, unit) {
   if (now === undefined) return "";
   const keeping = gate ? `${gate} kept ${percent(share)} of it` : `${percent(share)} of it was kept`;
   return `${name} was ${shown(before)}; ${keeping}, ${shown(share * before)}; this token added `
-    + `${shown(now - share * before)}: ${name} = ${shown(now)}.`;
+    + `${shown(now - share * before)}: ${name} = ${shown(now)}.${share < 0.5 ? why(layer, token, unit, gate) : ""}`;
 }
 
-/** Where the largest part of the state comes from, if it is not from here. */
+/** What shut the gate: the two terms of what it is made of, where the trace has them. */
+function why(layer, token, unit, gate) {
+  if (!layer.tensors[`${gate}_x`]) return "";
+  const [pre, x, h] = ["pre", "x", "h"].map((part) => shown(at(layer, `${gate}_${part}`, token, unit)));
+  return ` It was forgotten: ${gate}_pre = ${pre}, of it ${x} by this token and ${h} by what was emitted before.`;
+}
+
+/** The token that the largest part of the state comes from, if that is not this one, and no mere crumb. */
 function origin(layer, token, unit) {
-  if (!layer.road || at(layer, layer.road.state, token, unit) === undefined) return null;
+  const state = layer.road && at(layer, layer.road.state, token, unit);
+  if (!state) return null;
   const { found } = contributions(layer, token, unit);
   const most = found.reduce((a, b) => (Math.abs(b.amount) > Math.abs(a.amount) ? b : a));
-  return most.token === token || most.amount === 0 ? null : most;
+  const all = found.reduce((sum, row) => sum + Math.abs(row.amount), 0);
+  return most.token !== token && most.amount * state > 0 && Math.abs(most.amount) > all / 10 ? most : null;
 }
