@@ -137,7 +137,7 @@ def histograms(record: Record, names: Sequence[str] | None = None, ax: Axes | No
     """How the values of each gate are distributed, over the steps of all sequences and all units, on one scale.
 
     Where a gate has bounds, what lies within 5 % of its range from them is shaded, and its share written there: the
-    mean over units of `summary.saturation`.
+    mean over units of `summary.saturation`. Of a run that diverged the finite values are shown, as shares of all.
 
     Args:
         record: a layer and direction of a trace.
@@ -159,10 +159,11 @@ def histograms(record: Record, names: Sequence[str] | None = None, ax: Axes | No
     shares = saturation(record)
     panels = panels_in(ax, widths=[1] * len(names), gaps=(0, 0.2))[0]
     for name, panel in zip(names, panels, strict=True):
-        values = numbers(record[name][record.valid()]).ravel()
+        of_all = record[name][record.valid()]
+        values = numbers(of_all[of_all.isfinite()])
         bounds = span(record, name)
         colour = colour_of(record.cell, name)
-        panel.hist(values, bins=40, range=bounds, weights=[1 / values.size] * values.size, color=colour)
+        panel.hist(values, bins=40, range=bounds, weights=[1 / of_all.numel()] * values.size, color=colour)
         panel.set_title(short(record.cell, name), fontsize=9, color=colour, parse_math=False)
         panel.set_ylabel("share of values" if panel is panels[0] else "")
         panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

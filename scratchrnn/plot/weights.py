@@ -16,7 +16,7 @@ from .names import short
 
 
 def weights(
-    layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: bool = False, name: str = "", ax: Axes | None = None
+    layer: nn.RNNBase | RecurrentLayer, k: int = 0, reverse: bool = False, ax: Axes | None = None, *, name: str = ""
 ) -> Figure:
     """The weights and biases of one layer and direction as images, on one scale that has 0 in its middle.
 

@@ -29,12 +29,12 @@ class Step(NamedTuple):
 class Steps:
     """The calls of one cell, in their order.
 
-    A call goes on where an earlier one ended if it is given the state that this one returned: the very tensor, or equal
-    numbers, as of a state that was detached, cloned or kept elsewhere meanwhile. What a loop does to states does not
-    part a sequence while some row of some state is as it was: a mask that lets rows wait, dropout of h beside an LSTM's
-    c. Fewer rows go on if they are rows of that state, in its order; the other sequences have ended. All else begins
-    anew: any other state, none, zeros, rows in another order. So sequences that take turns, and directions one after
-    the other, are kept apart.
+    A call goes on where an earlier one ended if it is given the state that this one returned: the very tensor, or, if
+    none returned that, equal numbers, as of a state that was detached, cloned or kept elsewhere meanwhile. What a loop
+    does to states does not part a sequence while some row of some state is as it was: a mask that lets rows wait,
+    dropout of h beside an LSTM's c. Fewer rows go on if they are rows of that state, in its order; the other sequences
+    have ended. All else begins anew: any other state, none, zeros, rows in another order. So sequences that take turns,
+    and directions one after the other, are kept apart.
     """
 
     def __init__(self, cell: Cell, bias: bool, name: str) -> None:
@@ -42,11 +42,13 @@ class Steps:
         self._batches: list[_Batch] = []
 
     def take(self, step: Step) -> None:
-        given = None if step.given is None else [_keys(s) for s in step.given]
-        for batch in reversed(self._batches):
-            if (places := batch.places(step, given)) is not None:
-                batch.add(step, places)
-                return
+        if step.given is not None:
+            given = [_keys(s) for s in step.given]
+            for places_in in (_Batch.places_by_tensor, _Batch.places_by_numbers):
+                for batch in reversed(self._batches):
+                    if (places := places_in(batch, step.given, given)) is not None:
+                        batch.add(step, places)
+                        return
         self._batches.append(_Batch(self._cell, self._bias, step))
 
     def traces(self) -> list[Trace]:
@@ -72,14 +74,16 @@ class _Batch:
         self._nodes.append(step.nodes)
         self._returned, self._ended = step.returned, [_keys(step.rows[name]) for name in self._cell.states]
 
-    def places(self, step: Step, given: list[list[bytes]] | None) -> list[int] | None:
-        """Which of the last step's rows go on in this one; None where it begins anew."""
-        if step.given is None or given is None:
-            return None
-        if any(s is r for s, r in zip(step.given, self._returned, strict=True)) and (
+    def places_by_tensor(self, state: State, given: list[list[bytes]]) -> list[int] | None:
+        """All of the last step's rows, if a call is given what that step returned; None otherwise."""
+        if any(s is r for s, r in zip(state, self._returned, strict=True)) and (
             given == self._ended or any(map(any, given))  # not put to zero in place
         ):
             return list(range(len(self._ended[0])))
+        return None
+
+    def places_by_numbers(self, _: State, given: list[list[bytes]]) -> list[int] | None:
+        """Which of the last step's rows go on in a call that is given these; None where it begins anew."""
         return next((found for pair in zip(self._ended, given, strict=True) if (found := _going_on(*pair))), None)
 
     def trace(self, name: str) -> Trace:

@@ -6,6 +6,7 @@ import inspect
 import re
 
 from ..cells.cell import Cell
+from ..cells.twins import BUILT_IN
 
 _WORDS = {
     "RNN_TANH": {"h": "hidden state: what the unit emits and feeds back, between -1 and 1"},
@@ -30,7 +31,7 @@ _WORDS = {
 
 def words(cell: Cell) -> dict[str, str]:
     """What each name means, with a minus sign before numbers."""
-    found = _comments(cell) | _WORDS.get(cell.name, {})
+    found = _WORDS[cell.name] if cell == BUILT_IN.get(cell.name) else _comments(cell)
     return {name: re.sub(r"-(?=\d)", "\u2212", text) for name, text in found.items()}
 
 
@@ -40,4 +41,5 @@ def _comments(cell: Cell) -> dict[str, str]:
         source = inspect.getsource(cell.update)
     except (OSError, TypeError):
         return {}
-    return dict(re.findall(r"^\s*(\w+) = .*?#\s*(.+?)\s*$", source, re.MULTILINE))
+    source = re.sub(r"#\s*(?:noqa\b|type:|pragma\b)[^#\n]*", "", source, flags=re.IGNORECASE)  # said to tools
+    return dict(re.findall(r"^[ \t]*(\w+) = .*?#[ \t]*(\S.*?)[ \t]*$", source, re.MULTILINE))

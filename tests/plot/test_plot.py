@@ -46,6 +46,7 @@ from scratchrnn.traces.summary import (
     spectral_radius,
     time_constants,
 )
+from scratchrnn.traces.words import words
 
 T, B, I, H = 6, 3, 4, 5  # noqa: E741 - input_size
 LENGTHS = [4, 6, 2]
@@ -200,6 +201,19 @@ def test_ones_own_words_are_the_comments_of_the_update() -> None:
     f, h = (panel for panel in drawn(plot.gates(record)) if panel.images)
     assert [f.get_title(loc="left"), h.get_title(loc="left")] == ["f: forget gate: what is kept", "h"]
     assert drawn(plot.histograms(record))[0].get_title() == "f, forget gate"
+
+
+def for_tools(i: torch.Tensor, f: torch.Tensor, h_prev: torch.Tensor) -> torch.Tensor:
+    l = torch.sigmoid(i)  # noqa: E741
+    i = "only read"  # type: ignore[assignment]
+    f = torch.sigmoid(f)  # what is kept  # pragma: no cover
+    return f * h_prev + l
+
+
+def test_ones_own_words_win_under_a_built_in_name_and_what_tools_are_told_is_none() -> None:
+    assert words(sr.Cell("LSTM", ("i", "f"), for_tools)) == {"f": "what is kept"}
+    assert words(sr.Cell("LSTM", ("f", "n"), commented)) == {"f": "forget gate: what is kept"}
+    assert words(lstm)["f"] == "forget gate: how much of the cell state is kept, 0 none, 1 all"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -358,6 +372,16 @@ def test_a_histogram_without_bounds_has_no_band_to_explain() -> None:
     figure = plot.histograms(packed_record(), ["c"])
     drawn(figure)
     assert figure.axes[0].get_legend() is None
+
+
+def test_of_what_is_not_finite_a_histogram_shows_the_rest() -> None:
+    record = packed_record()
+    values = record.c[record.valid()]
+    record.c[0, 0, :2] = torch.tensor([math.nan, math.inf])
+    record.f.fill_(math.nan)
+    c, f = drawn(plot.histograms(record, ["c", "f"]))
+    heights = [sum(bar.get_height() for bar in panel.patches if isinstance(bar, Rectangle)) for panel in (c, f)]
+    assert heights == pytest.approx([1 - 2 / values.numel(), 0])
 
 
 # ------------------------------------------------------------------------------------------- gradient norms
@@ -560,6 +584,11 @@ def test_weights_are_the_layers_on_one_scale_with_the_gates_blocks_apart(row: Ro
         assert figure.axes[0].get_title() == f"{row.cell.name}, layer 1{', reverse' if reverse else ''}"
         called = plot.weights(layer, 1, reverse, name="encoder").axes[0].get_title()
         assert called == f"{row.cell.name}, encoder, layer 1{', reverse' if reverse else ''}"
+
+
+def test_weights_are_drawn_into_axes_that_stand_in_their_place() -> None:
+    figure = Figure()
+    assert plot.weights(nn.GRU(I, H), 0, False, figure.add_subplot()) is figure
 
 
 def test_a_projection_has_a_panel_and_a_layer_without_bias_none_for_it() -> None:

@@ -113,6 +113,59 @@ def test_all_calls_of_a_layer_count_together() -> None:
     assert "layer, layer 0: LSTM, 5 units, 18 sequences of up to 1 steps in 6 calls" in repr(TraceReport((stepped,)))
 
 
+class Chunks(nn.Module):
+    """A layer that reads a batch in parts, each from the state before or, apart, from none."""
+
+    def __init__(self, apart: bool, **options: Any) -> None:
+        super().__init__()
+        self.layer, self.apart = nn.GRU(I, H, **options), apart
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, total = None, x.new_zeros(())
+        for part in x.split(2):
+            y, state = self.layer(part, None if self.apart else state)
+            total = total + y.square().sum()
+        return total
+
+
+def test_norms_have_a_first_and_a_last_step_where_the_calls_read_one_sequence() -> None:
+    x = torch.randn(T, B, I).double()
+
+    def report(model: nn.Module) -> TraceReport:
+        found = sr.trace(model.double(), x, differentiable=True)
+        return summary.report(found, found.gradients(found.output))
+
+    model = Chunks(apart=False)
+    (one,) = report(model)
+    whole = sr.trace(model.layer, x, differentiable=True)
+    d = summary.gradient_norms(whole.gradients(whole.output.square().sum()).layer(0)).tolist()
+    assert one.gradients == pytest.approx((d[0], d[-1], max(d), d.index(max(d))))
+    for apart, both in ((True, False), (True, True), (False, True)):
+        *_, last = report(Chunks(apart, bidirectional=both))
+        assert last.reverse == both
+        assert last.gradients is not None
+        assert last.gradients == (None, None, last.gradients.largest, None)
+        said = repr(TraceReport((last,))).splitlines()[-1].split()
+        assert said == ["|dL/dh|", "at", "most", f"{last.gradients.largest:.2g}"]
+
+
+def test_of_a_run_that_diverged_it_says_so_first() -> None:
+    torch.manual_seed(0)
+    lstm, x = nn.LSTM(I, H).double(), torch.randn(T, B, I).double()
+    x[4:] = math.nan
+    found = sr.trace(lstm, x, differentiable=True)
+    report = summary.report(found, found.gradients(found.output.sum()))
+    assert report.layers[0].not_finite == ["i", "f", "g", "o", "h", "c", "dL/dh"]
+    assert report.findings[0] == "Not finite: i, f, g, o, h, c, dL/dh in layer 0."
+    assert "nan" not in " ".join(report.findings)
+    json.dumps(report.to_dict(), allow_nan=False)
+
+    whole = sr.trace(lstm, x[:4], differentiable=True)
+    report = summary.report(whole, whole.gradients(math.inf * whole.output.sum()))
+    assert report.findings[0] == "Not finite: dL/dh in layer 0."
+    assert not any(sentence.startswith("Gradient") for sentence in report.findings)
+
+
 def made() -> nn.LSTM:
     """Unit 0 keeps all, and that is nothing; 1 is dead, 2 stuck; where something comes in the forget gate is open."""
     lstm = nn.LSTM(I, H)
@@ -273,6 +326,10 @@ def test_what_does_not_belong_together_is_refused() -> None:
         lambda: summary.report(found, found): (
             ValueError,
             "gradients should be trace.gradients(loss), this is a trace of gates and states",
+        ),
+        lambda: summary.report(sr.trace(nn.LSTM(I, H), torch.randn(T, 0, I))): (
+            ValueError,
+            "trace should have one sequence at least, got a batch of 0 in the layer layer 0",
         ),
         lambda: summary.report(other, gradients): (
             ValueError,

@@ -300,6 +300,23 @@ def test_sequences_that_take_turns_and_directions_are_kept_apart() -> None:
         close(call.layer(0).tensors, sr.trace(layer, read).layer(0).tensors)
 
 
+def test_sequences_that_take_turns_are_kept_apart_where_their_numbers_are_equal() -> None:
+    class Turns(Loop):
+        def forward(self, a: Tensor, b: Tensor) -> None:
+            (cell,), h, k = self.cells, None, None
+            for a_t, b_t in zip(a, b, strict=True):
+                h, k = cell(a_t, h), cell(b_t, k)
+            self.ends = h, k
+
+    a, b = batch(), batch()
+    b[0] = a[0]
+    model = Turns(gru_cell())
+    calls = sr.trace(model, a, b).calls["cells.0"]
+    assert [len(call.layer(0).h) for call in calls] == [T, T]
+    for call, end in zip(calls, model.ends, strict=True):
+        equal(call.layer(0).h[-1], end.detach())
+
+
 def test_from_a_state_that_is_given_twice_one_goes_on_and_the_other_begins() -> None:
     class Fork(Loop):
         def forward(self, x: Tensor, _: Any = None) -> None:

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -68,12 +69,16 @@ class Span(NamedTuple):
 
 
 class GradientNorms(NamedTuple):
-    """||dL/dh_t||, in the order in which the direction reads."""
+    """||dL/dh_t||, in the order in which the direction reads.
 
-    first: float
-    last: float
+    Calls of which each goes on from the state that the one before ended in are one sequence. Of other calls, and of
+    several in the reverse direction, `first`, `last` and `step` are None: their steps have no order.
+    """
+
+    first: float | None
+    last: float | None
     largest: float
-    step: int
+    step: int | None
     """Where it is largest, a number of a step of the trace."""
 
 
@@ -100,6 +105,8 @@ class LayerReport:
     stuck: list[int]
     """Units that keep another value, to 0.001."""
     gradients: GradientNorms | None
+    not_finite: list[str]
+    """Gates and states in which something is infinite or no number, as after a run that diverged; `dL/dh`, too."""
 
     @property
     def title(self) -> str:
@@ -129,7 +136,8 @@ class TraceReport:
         """What one wants to know first, a sentence each."""
         if not self.layers:
             return ["No recurrent layer was called."]
-        return [_memory(self.layers), *_saturated(self.layers), *_lost(self.layers), *_faded(self.layers)]
+        parts = (_not_finite, _memory, _saturated, _lost, _faded)
+        return [sentence for part in parts for sentence in part(self.layers)]
 
     def __repr__(self) -> str:
         return "\n\n".join(["\n".join(self.findings), *map(_text, self.layers)])
@@ -190,8 +198,8 @@ def report(
 
     Raises:
         TypeError: `trace` or `gradients` is no trace, or `model` no module.
-        ValueError: `trace` is one of gradients, or `gradients` is not, or of other layers; or `model` does not hold
-            the layers of the trace.
+        ValueError: `trace` is one of gradients, or `gradients` is not, or of other layers; or a layer read no
+            sequence; or `model` does not hold the layers of the trace.
     """
     records, reached = _pooled("trace", trace), None if gradients is None else _pooled("gradients", gradients)
     if not all(calls[0].of_a_run() for calls in records.values()):
@@ -200,6 +208,8 @@ def report(
         raise ValueError("gradients should be trace.gradients(loss), this is a trace of gates and states")
     if reached is not None and reached.keys() != records.keys():
         raise ValueError(f"gradients should be of the layers of the trace, {_places(records)}; got {_places(reached)}")
+    if empty := {place: calls for place, calls in records.items() if not any(call.valid().any() for call in calls)}:
+        raise ValueError(f"trace should have one sequence at least, got a batch of 0 in {_places(empty)}")
     found = []
     for place, calls in records.items():
         radii = {} if model is None else spectral_radius(_part(model, place[0], calls[0]), *place[1:])
@@ -258,6 +268,8 @@ def _layer(
     shares = {} if gradients is None else _shares(gradients)
     names = dict.fromkeys([*cell.gates, *ends])
     gates = {g: Gate(**ends.get(g, {}), share=shares.get(g), radius=radii.get(g)) for g in names}
+    norms = None if gradients is None else _norms(gradients, not reverse and _go_on(calls), reverse)
+    endless = [n for n in (*cell.gates, *cell.states) if n in rows and not rows[n].isfinite().all()]
     return LayerReport(
         *(name, k, reverse, cell.name, max(t.shape[-1] for t in rows.values())),
         calls=len(calls),
@@ -267,7 +279,8 @@ def _layer(
         spans={state: _span(time_constants(every, state)) for state in roads(every)},
         dead=dead(every).nonzero().flatten().tolist(),
         stuck=stuck(every).nonzero().flatten().tolist(),
-        gradients=None if gradients is None else _norms(gradients, reverse),
+        gradients=norms,
+        not_finite=endless + ["dL/dh"] * (norms is not None and not math.isfinite(norms.largest)),
     )
 
 
@@ -285,8 +298,19 @@ def _shares(gradients: list[Record]) -> dict[str, float]:
     return {g: square / total if total else 0.0 for g, square in squares.items()}
 
 
-def _norms(gradients: list[Record], reverse: bool) -> GradientNorms:
+def _go_on(calls: list[Record]) -> bool:
+    """Whether each call begins with the state in which the one before ended, so that all read one sequence."""
+    return all(
+        before.lengths is None and torch.equal(before[state][-1], after[f"{state}_prev"][0])
+        for before, after in pairwise(calls)
+        for state in before.cell.states
+    )
+
+
+def _norms(gradients: list[Record], go_on: bool, reverse: bool) -> GradientNorms:
     norms = torch.cat([gradient_norms(record) for record in gradients])
+    if len(gradients) > 1 and not go_on:
+        return GradientNorms(None, None, norms.max().item(), None)
     first, last = (-1, 0) if reverse else (0, -1)
     return GradientNorms(norms[first].item(), norms[last].item(), norms.max().item(), int(norms.argmax()))
 
@@ -306,19 +330,26 @@ def _row(layer: LayerReport) -> dict[str, Any]:
 # --------------------------------------------------------------------------------------------- sentences
 
 
-def _memory(layers: Sequence[LayerReport]) -> str:
-    """How far back it remembers."""
+def _not_finite(layers: Sequence[LayerReport]) -> list[str]:
+    return [f"Not finite: {', '.join(layer.not_finite)} in {layer.title}." for layer in layers if layer.not_finite]
+
+
+def _memory(layers: Sequence[LayerReport]) -> list[str]:
+    """How far back it remembers; nothing where that is no number."""
     spans = [(span, state, layer) for layer in layers for state, span in layer.spans.items()]
     if not spans:
         cells = " and ".join(dict.fromkeys(layer.cell for layer in layers))
-        return f"Memory: no state of {cells} goes on past the weights; how far back it remembers, gradients show."
+        return [f"Memory: no state of {cells} goes on past the weights; how far back it remembers, gradients show."]
+    spans = [found for found in spans if not math.isnan(found[0].longest)]
+    if not spans:
+        return []
     span, state, layer = max(spans, key=lambda found: found[0].longest)
     where = f"Longest memory: {state} of unit {span.unit} in {layer.title}"
     if math.isinf(span.longest):
-        return f"{where} keeps all."
+        return [f"{where} keeps all."]
     beyond = f", more than the {layer.steps} traced" if layer.calls == 1 and span.longest > layer.steps else ""
     rest = f"half of the units there take no more than {_steps(span.median)}"
-    return f"{where} falls to 1/e in {_steps(span.longest)} steps{beyond}; {rest}."
+    return [f"{where} falls to 1/e in {_steps(span.longest)} steps{beyond}; {rest}."]
 
 
 def _saturated(layers: Sequence[LayerReport]) -> list[str]:
@@ -348,7 +379,10 @@ def _faded(layers: Sequence[LayerReport]) -> list[str]:
         f"Gradient in {layer.title}: of its largest norm, at step {norms.step}, {norms.first / norms.largest:.0e} is "
         "left at the first step read."
         for layer in layers
-        if (norms := layer.gradients) and norms.first < 1e-3 * norms.largest
+        if (norms := layer.gradients)
+        and norms.first is not None
+        and math.isfinite(norms.largest)
+        and norms.first < 1e-3 * norms.largest
     ]
 
 
@@ -389,8 +423,11 @@ def _facts(layer: LayerReport) -> list[tuple[str, str]]:
     ]
     facts += [("dead units", _numbers(layer.dead)), ("stuck units", _numbers(layer.stuck))]
     if norms := layer.gradients:
-        ends = f"{norms.first:.2g} at the first step, {norms.last:.2g} at the last"
-        facts.append(("|dL/dh|", f"{ends}, at most {norms.largest:.2g} at step {norms.step}"))
+        most = f"at most {norms.largest:.2g}"
+        if norms.first is not None:
+            ends = f"{norms.first:.2g} at the first step, {norms.last:.2g} at the last"
+            most = f"{ends}, {most} at step {norms.step}"
+        facts.append(("|dL/dh|", most))
     return facts
 
 
