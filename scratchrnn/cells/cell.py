@@ -16,7 +16,7 @@ State = tuple[Tensor, ...]
 
 TAKEN = frozenset(
     (
-        *("bias", "cell", "join", "lengths", "nodes", "of_a_run", "tensors", "valid"),
+        *("bias", "cell", "join", "is_real", "lengths", "nodes", "of_a_run", "tensors", "valid"),
         *("name", "call", "layer", "reverse", "sequence", "step", "unit"),
     )
 )

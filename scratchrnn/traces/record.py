@@ -63,6 +63,10 @@ class Record:
         """Whether it holds what a layer did, not the gradients of that."""
         return all(f"{state}_prev" in self.tensors for state in self.cell.states)
 
+    def is_real(self) -> bool:
+        """Whether it has numbers, and none of them complex."""
+        return all(t.numel() and not t.is_complex() for t in self.tensors.values())
+
     def valid(self) -> Tensor:
         """[T, B]: whether the sequence has that step."""
         some = next(iter(self.tensors.values()))

@@ -256,7 +256,7 @@ def _framed(trace: Trace | ModelTrace) -> str | None:
     calls = [trace] if isinstance(trace, Trace) else [call for calls in trace.calls.values() for call in calls]
     records = [record for call in calls for record in call.records.values()]
     numbers = sum(t[:, :1].numel() for record in records for t in record.tensors.values())
-    if not records or numbers > _LARGE or not all(record.of_a_run() for record in records):
+    if not records or numbers > _LARGE or not all(record.of_a_run() and record.is_real() for record in records):
         return None
     if isinstance(trace, ModelTrace):
         lengths = {int(record.valid()[:, 0].sum()) for record in records}

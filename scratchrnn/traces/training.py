@@ -104,11 +104,12 @@ def kept(kind: str, text: str, steps: int = STEPS) -> Trained | None:
 
 
 def _model(kind: str, characters: Characters) -> CharacterModel:
-    torch.manual_seed(0)
     twin = KINDS[kind]
-    layer: Any = from_torch(twin.layer(INPUT_SIZE, HIDDEN_SIZE, batch_first=True, **twin.options))
-    remember_long(layer, _LENGTH)
-    return CharacterModel(len(characters.alphabet), layer)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layer: Any = from_torch(twin.layer(INPUT_SIZE, HIDDEN_SIZE, batch_first=True, **twin.options))
+        remember_long(layer, _LENGTH)
+        return CharacterModel(len(characters.alphabet), layer)
 
 
 def remember_long(layer: Any, longest: int) -> None:

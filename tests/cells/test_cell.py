@@ -43,7 +43,7 @@ def with_tape(tape, dh): ...
 
 
 TAKEN = [
-    *("bias", "cell", "join", "lengths", "nodes", "of_a_run", "tensors", "valid"),
+    *("bias", "cell", "join", "is_real", "lengths", "nodes", "of_a_run", "tensors", "valid"),
     *("name", "call", "layer", "reverse", "sequence", "step", "unit"),
 ]
 BAD_GATES = [(), ("n", "n"), ("n", "1n"), ("n", ""), ("a b",), (None,), (1,)]

@@ -20,6 +20,8 @@ from torch.nn.utils.rnn import pack_sequence
 import scratchrnn as sr
 from scratchrnn.equations import Equations
 from scratchrnn.traces.page import page as write_page
+from scratchrnn.traces.page.script import FUNCTIONS as FUNCTIONS_OF_A_PAGE
+from scratchrnn.traces.page.spans import spans
 from scratchrnn.traces.record import Record
 from scratchrnn.traces.summary import carried, time_constants
 
@@ -908,7 +910,7 @@ def test_the_foot_tells_the_largest_part_and_what_shut_the_gate(show: Show) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"readout": (nn.Linear(5, 2), "ab")}, "readout should be a Linear(6, 2), from what layer 0 emits to the 2"),
+        ({"readout": (nn.Linear(5, 2), "ab")}, "readout should be a Linear(6, 2) for layer 0 and the entries of its"),
         ({"readout": (nn.Linear(6, 3), "ab")}, "got Linear(in_features=6, out_features=3, bias=True)"),
         ({"readout": {"x": (nn.Linear(6, 2), "ab")}}, "readout should be of the one trace; got 'x'"),
         ({"beside": {"this": 0}}, "name should differ from those of beside, this; got 'this'"),
@@ -973,7 +975,7 @@ def test_the_address_keeps_what_is_chosen(show: Show) -> None:
     again.evaluate("location.hash = 'token=2&unit=0'")
     again.wait_for_function("document.querySelector('.said b').innerText.includes('Unit 0')")
     assert chosen(again) == (1, 0)
-    for nonsense in ("token=99&unit=x&layer=7&span=9&on=2", "token=%00", "=&&=", "span=6-3"):
+    for nonsense in ("token=99&unit=x&layer=7&span=9&on=2", "token=%00", "=&&=", "span=length", "if=x:1", "span=6-3"):
         again.evaluate(f"location.hash = '{nonsense}'")
         again.wait_for_timeout(50)
         assert chosen(again) == (1, 0)
@@ -984,6 +986,85 @@ def test_a_fragment_says_where_the_page_opens(show: Show) -> None:
     assert chosen(page) == (2, 5)
     assert page.get_by_label("z", exact=True).is_checked()
     assert page.locator(".text .in-span").count() == 3
+    page.wait_for_url("**token=3&**")
+    page.goto(f"{page.url.split('#')[0]}#token=6")
+    page.reload()
+    assert chosen(page)[0] == 5  # what is in the address comes first
+
+
+def test_a_readout_belongs_to_the_layer_that_it_fits(show: Show) -> None:
+    class Two(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.top = nn.GRU(H, H)
+            self.bottom = nn.GRU(I, width)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.bottom(x)[0]
+            return self.top(y[..., :H])[0]
+
+    x, fc = torch.randn(T, 1, I), nn.Linear(H, 2)
+    page = show(sr.trace(Two(H + 1), x), readout=(fc, "ab"))
+    assert page.locator(".next").count() == 1  # of the first, `top`
+    choose(page, "bottom, layer 0")
+    assert page.locator(".next").count() == 0
+    message = "readout fits top, layer 0 and bottom, layer 0: write the page of that one, trace['bottom'].to_html"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        show(sr.trace(Two(H), x), readout=(fc, "ab"))
+
+
+def test_what_came_is_of_the_same_sequence(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"], "packed")
+    page = show(trace, list("abcdABCDEFGxy"), sequence=None, readout=(nn.Linear(H, 3), "bAc"))
+    choose(page, token=3)
+    assert page.locator(".next .came").count() == 0
+    choose(page, token=0)
+    assert page.locator(".next .came .here").inner_text() == "b"
+
+
+def test_two_traces_have_fields_of_their_own(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"])
+    page = show(trace, list("(bc)efg"), beside={"other": trace})
+    twice = "[...document.querySelectorAll('[id]')].map(e => e.id).filter((id, k, all) => all.indexOf(id) !== k)"
+    assert page.evaluate(twice) == []
+
+
+@pytest.mark.parametrize("x", [torch.randn(T, 0, I), torch.randn(T, 1, I, dtype=torch.complex64)])
+def test_what_has_no_real_numbers_has_no_page(tmp_path: Path, x: Tensor) -> None:
+    trace = sr.trace(sr.RNN(I, H, dtype=x.dtype), x)
+    assert trace._repr_html_() is None
+    with pytest.raises(ValueError, match="a page needs a sequence of real numbers, layer 0 has none or complex ones"):
+        trace.to_html(str(tmp_path / "page.html"))
+
+
+def test_the_ends_of_lines_are_of_one_sequence() -> None:
+    name = "the last 10 characters of a line"
+    assert dict(spans([*"abcdef", *"x\ny\nz\n"], [6, 6]))[name] == [(6, 6), (8, 8), (10, 10)]
+    assert dict(spans([*"abcdefghijklm\n\nb\nc\n"], [19]))[name] == [(3, 12), (15, 15), (17, 17)]
+    assert spans([*"(a", *"b)"], [2, 2]) == [("between ( and )", [(0, 1)])]
+    assert spans(["a word", "("], [2]) == []
+
+
+@pytest.mark.parametrize("name", FUNCTIONS_OF_A_PAGE)
+def test_a_function_of_the_page_is_torchs_with_its_defaults_and_no_other(show: Show, name: str) -> None:
+    count = {"maximum": 2, "minimum": 2, "where": 3}.get(name, 1)
+    code = f"({FUNCTIONS_OF_A_PAGE[name]})"
+    page = show(traced(BY_NAME["RNN"]))
+    torchs = torch.where if name == "where" else getattr(torch, name, None) or getattr(nn.functional, name)
+    for _ in range(5):
+        given = [torch.rand(()) * 3 for _ in range(count)]
+        if name == "where":
+            given[0] = given[0] > 1.5
+        found = page.evaluate(f"{code}({', '.join(str(x.item()).lower() for x in given)})")
+        assert found == pytest.approx(torchs(*given).item(), rel=1e-5)
+
+
+def test_a_call_with_more_than_that_has_no_what_if(show: Show) -> None:
+    def update(n: Tensor, h_prev: Tensor) -> Tensor:
+        return nn.functional.softplus(n, 2.0)
+
+    layer = sr.RecurrentLayer(sr.Cell("SOFT", ("n",), update), I, H)
+    assert show(sr.trace(layer, torch.randn(T, 1, I))).get_by_label("what if", exact=True).count() == 0
 
 
 def test_a_notebook_shows_the_page_in_a_frame_that_can_do_nothing_else(browser: Any, tmp_path: Path) -> None:

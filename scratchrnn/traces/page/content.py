@@ -147,7 +147,7 @@ def _evaluate(line: Line, values: Mapping[str, Tensor | float]) -> Tensor:
 
 def _terms(line: Line, keys: Mapping[str, str]) -> list[list[str | None]]:
     """The right side, cut where a number takes the place of a name; numbers from outside stay names."""
-    pieces = re.split(r"(?<![\w.])([A-Za-z_]\w*)(?![\w(])", line.right)
+    pieces = re.split(r"(?<![\w.])([^\W\d]\w*)(?![\w(])", line.right)
     return [[piece, keys.get(piece) if piece in line.names else None] for piece in pieces if piece]
 
 
@@ -162,4 +162,4 @@ def _keeping_gate(record: Record, state: str, kept: Tensor) -> str | None:
     except ValueError:
         return None
     gates = [g for g in record.cell.gates if g in names and g in record.tensors]
-    return next((g for g in gates if torch.allclose(record[g], kept, equal_nan=True)), None)
+    return next((g for g in gates if torch.allclose(record[g], kept)), None)

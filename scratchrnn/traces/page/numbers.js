@@ -117,21 +117,33 @@ function contributions(layer, token, unit) {
 }
 
 const MOMENTS = 40; // at so many tokens units are asked how old that is what they hold
+const LOOKED_AT = 2e7; // numbers, at the most, before the page is there
 
 /** The unit and the token at which its state is most of all one thing, written long ago: the largest age * share of it. */
 function remembering(layer) {
   const T = data.tokens.length;
+  const { state, prev, kept } = layer.road;
+  const moments = Math.max(1, Math.min(T, MOMENTS, Math.floor(LOOKED_AT / (T * layer.units))));
   let [best, most] = [{ token: T - 1, unit: null }, 0];
-  for (let moment = 0; moment < Math.min(T, MOMENTS); moment++) {
-    const token = T - 1 - Math.floor((moment * T) / Math.min(T, MOMENTS));
+  for (let moment = 0; moment < moments; moment++) {
+    const token = T - 1 - Math.floor((moment * T) / moments);
+    const [first, last] = bounds(layer, token);
+    const [end, step] = layer.reverse ? [last, 1] : [first, -1];
     for (let unit = 0; unit < layer.units; unit++) {
       if (layer.dead.includes(unit) || layer.stuck.includes(unit)) continue;
-      const { found, start } = contributions(layer, token, unit);
-      const all = found.reduce((sum, row) => sum + Math.abs(row.amount), Math.abs(start.amount));
-      for (const row of found) {
-        const score = (Math.abs(token - row.token) * Math.abs(row.amount)) / all;
-        if (score > most) [best, most] = [{ token, unit }, score];
+      let [left, all, largestByAge] = [1, 0, 0]; // as in `contributions`, without a row for each
+      for (let u = token; ; u += step) {
+        const [before, share] = [at(layer, prev, u, unit), at(layer, kept, u, unit)];
+        const amount = Math.abs((at(layer, state, u, unit) - share * before) * left);
+        all += amount;
+        largestByAge = Math.max(largestByAge, Math.abs(token - u) * amount);
+        left *= share;
+        if (u === end) {
+          all += Math.abs(before * left);
+          break;
+        }
       }
+      if (largestByAge / all > most) [best, most] = [{ token, unit }, largestByAge / all];
     }
   }
   return best;

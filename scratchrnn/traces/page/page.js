@@ -60,7 +60,8 @@ function read(fragment, place) {
     token: (number(given.get("token"), 1, T) ?? place.token + 1) - 1,
     quantity: given.get("colour") ?? place.quantity,
     sort: given.get("sort") ?? place.sort,
-    span: !given.has("span") ? place.span : to ? [from - 1, to - 1].sort((a, b) => a - b) : data.spans[given.get("span")] && given.get("span") !== "" ? given.get("span") : null,
+    span: !given.has("span") ? place.span : to ? [from - 1, to - 1].sort((a, b) => a - b)
+      : number(given.get("span"), 0, data.spans.length - 1) === undefined ? null : String(+given.get("span")),
     threshold: on >= 0 && on < 1 ? on : place.threshold,
     set: Number.isFinite(parseFloat(value)) ? { name, value: parseFloat(value) } : null,
   };
@@ -105,7 +106,7 @@ function useView(place, k, choose, theme) {
   const most = largest(values) || 1;
   return {
     layer, token, unit, theme, set, other, quantity, chosen, values, span, found, threshold, sort, sorts, order, row: order.indexOf(unit),
-    title: TRACES.length > 1 ? layer.trace : "", index: k, range: chosen !== LEFT && quantity.gate ? quantity.range : [-most, most],
+    title: TRACES.length > 1 ? layer.trace : "", index: k, id: (name) => (k ? `${name}-${k}` : name), range: chosen !== LEFT && quantity.gate ? quantity.range : [-most, most],
     /** Of a change, `layer`, `unit` and `state` are this trace's own. */
     choose: ({ layer: other, unit: to, state: followed, ...shared }) => choose((before) => {
       const own = { ...before.views[k] };
@@ -152,9 +153,8 @@ function HowToRead({ layer }) {
     <dl>${meanings(layer).map(([name, meaning]) => html`<dt>${name}</dt><dd>${meaning}</dd>`)}</dl></details>`;
 }
 
-function Controls({ layer, unit, sort, sorts, chosen, title, index, choose }) {
+function Controls({ layer, unit, sort, sorts, chosen, title, id, choose }) {
   const names = [...layer.quantities.map((q) => q.name), ...(layer.road ? [LEFT] : [])];
-  const id = (name) => (index ? `${name}-${index}` : name);
   const layers = [...data.layers.entries()].filter(([, l]) => l.trace === layer.trace);
   return html`<section class="controls" aria-label=${`What is shown${title && ` of ${title}`}`}>
     ${layers.length > 1 && html`<${Choice} id=${id("layer")} label="layer" value=${String(data.layers.findIndex((l) => l.name === layer.name && l.trace === layer.trace))}
@@ -223,7 +223,7 @@ function View(view) {
 
 function Page() {
   const theme = useTheme();
-  const [place, set] = useState(() => read(data.open || location.hash, start()));
+  const [place, set] = useState(() => read(location.hash || data.open, start()));
   const views = TRACES.map((_, k) => useView(place, k, set, theme)); // as many at every call
   const [first] = views;
 

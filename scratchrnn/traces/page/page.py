@@ -67,12 +67,13 @@ def page(
                 where = f"{trace}: {called}" if len(traces) > 1 else called
                 chosen, lengths = _choose(where, record, sequence)
                 steps[where] = sum(lengths)
-                place = {"name": called, "trace": trace, "index": len(layers)}
+                place = {"name": called, "module": name, "trace": trace, "index": len(layers)}
                 layers.append(place | content(chosen, lengths, reverse))
                 cells.append(record.cell)
     shown = _tokens(tokens, steps)
-    for trace, (linear, vocabulary) in (readouts or {}).items():
-        _last(layers, trace)["readout"] = _readout(_last(layers, trace), linear, vocabulary)
+    for trace, readout in (readouts or {}).items():
+        layer = _read_out([layer for layer in layers if layer["trace"] == trace], *readout)
+        layer["readout"] = _numbers(*readout)
     kinds = " and ".join(dict.fromkeys(str(layer["cell"]) for layer in layers))
     title = f"{kinds} over {len(shown)} tokens" if title is None else title
     data = {
@@ -130,6 +131,8 @@ def _choose(name: str, record: Record, sequence: int | None) -> tuple[Record, li
     """The chosen sequence alone, [T, 1, H] without steps behind its end; and the length of each that it holds."""
     if not record.of_a_run():
         raise ValueError("a page needs a trace of gates and states, this is a trace of gradients")
+    if not record.is_real():
+        raise ValueError(f"a page needs a sequence of real numbers, {name} has none or complex ones")
     lengths = record.valid().sum(0).tolist()
     if sequence is not None and not 0 <= sequence < len(lengths):
         raise ValueError(
@@ -144,18 +147,20 @@ def _choose(name: str, record: Record, sequence: int | None) -> tuple[Record, li
     return Record(tensors, record.cell, bias=record.bias), [lengths[b] for b in those]
 
 
-def _last(layers: Sequence[dict[str, Any]], trace: str) -> dict[str, Any]:
-    """The layer whose h goes out of the model: the last that reads forward."""
-    return [layer for layer in layers if layer["trace"] == trace and not layer["reverse"]][-1]
+def _read_out(layers: Sequence[dict[str, Any]], linear: nn.Linear, vocabulary: Sequence[object]) -> dict[str, Any]:
+    """The layer whose h it reads: of each stack the last that reads forward, and of these the one that fits."""
+    last = list({layer["module"]: layer for layer in layers if not layer["reverse"]}.values())
+    widths = {layer["name"]: layer["tensors"][layer["emitted"]]["units"] for layer in last}
+    fitting = [layer for layer in last if (widths[layer["name"]], len(vocabulary)) == tuple(linear.weight.shape[::-1])]
+    if not fitting:
+        wanted = " or ".join(f"Linear({width}, {len(vocabulary)}) for {name}" for name, width in widths.items())
+        raise ValueError(f"readout should be a {wanted} and the entries of its vocabulary; got {linear}")
+    if len(fitting) > 1:
+        names = " and ".join(layer["name"] for layer in fitting)
+        raise ValueError(f"readout fits {names}: write the page of that one, trace[{fitting[-1]['module']!r}].to_html")
+    return fitting[0]
 
 
-def _readout(layer: Mapping[str, Any], linear: nn.Linear, vocabulary: Sequence[object]) -> dict[str, Any]:
-    """Its numbers, where it fits."""
-    units = layer["tensors"][layer["emitted"]]["units"]
-    if linear.in_features != units or linear.out_features != len(vocabulary):
-        raise ValueError(
-            f"readout should be a Linear({units}, {len(vocabulary)}), from what {layer['name']} emits to the "
-            f"{len(vocabulary)} entries of its vocabulary; got {linear}"
-        )
+def _numbers(linear: nn.Linear, vocabulary: Sequence[object]) -> dict[str, Any]:
     bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias
     return {"weight": floats(linear.weight), "bias": floats(bias), "vocabulary": [str(entry) for entry in vocabulary]}

@@ -31,7 +31,8 @@ FUNCTIONS = {
     "minimum": "Math.min",
     "where": "(condition, a, b) => (condition ? a : b)",
 } | {name: f"Math.{name}" for name in ("tanh", "exp", "log", "sqrt", "abs", "sin", "cos")}
-"""What a line may call, with its arguments in order."""
+"""What a line may call, with its arguments in order; all of torch's further ones are left as they are."""
+_ARGUMENTS = {"maximum": 2, "minimum": 2, "where": 3}  # of the others one
 
 
 def script(cells: Sequence[Cell]) -> str:
@@ -78,6 +79,8 @@ def _code(node: ast.expr) -> str:
             return f"({_code(left)} {_SIGNS[type(op)]} {_code(right)})"
         case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _SIGNS:
             return f"({_code(left)} {_SIGNS[type(op)]} {_code(right)})"
-        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS:
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in FUNCTIONS and len(
+            arguments
+        ) == _ARGUMENTS.get(name, 1):
             return f"FUNCTIONS.{name}({', '.join(map(_code, arguments))})"
     raise ValueError(f"a page has no {ast.unparse(node)!r}")

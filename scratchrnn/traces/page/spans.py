@@ -29,12 +29,20 @@ def spans(tokens: Sequence[str], lengths: Iterable[int]) -> list[tuple[str, list
     for opening, closing in _PAIRS:
         stretches = [s for first, sequence in sequences for s in _between(opening, closing, sequence, first)]
         found.append((f"between {opening} and {closing}", stretches))
-    ends = [first + k for first, sequence in sequences for k, token in enumerate(sequence) if token == "\n"]
-    if len(ends) > 2:
-        starts = [max(end - _END_OF_LINE, before + 1) for before, end in zip([-1, *ends], ends, strict=False)]
-        lines = [(start, end - 1) for start, end in zip(starts, ends, strict=True) if start < end]
+    lines = [s for first, sequence in sequences for s in _ends_of_lines(sequence, first)]
+    if len(lines) > 2:
         found.append((f"the last {_END_OF_LINE} characters of a line", lines))
     return [(name, stretches) for name, stretches in found if stretches]
+
+
+def _ends_of_lines(sequence: Sequence[str], first: int) -> list[Stretch]:
+    found, start = [], 0
+    for k, token in enumerate(sequence):
+        if token == "\n":
+            if start < k:
+                found.append((first + max(start, k - _END_OF_LINE), first + k - 1))
+            start = k + 1
+    return found
 
 
 def _between(opening: str, closing: str, sequence: Sequence[str], first: int) -> list[Stretch]:

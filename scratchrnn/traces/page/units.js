@@ -4,15 +4,15 @@
 const SHOWN = 8; // rows of a list
 
 /** The units that tell the span from the rest best. */
-function Matches({ layer, quantity, found, span, token, unit, threshold, choose }) {
+function Matches({ layer, quantity, found, span, token, unit, threshold, id, choose }) {
   const [first, last] = span?.custom ?? [token, token];
   const best = useMemo(() => found && [...found].sort((a, b) => rank(b) - rank(a)).slice(0, SHOWN), [found]);
   return html`<div class="controls">
-      <${Choice} id="span" label="span" value=${span?.key ?? ""} onChange=${(key) => choose({ span: key === "own" ? [first, last] : key || null, sort: key ? "span" : "time" })}
+      <${Choice} id=${id("span")} label="span" value=${span?.key ?? ""} onChange=${(key) => choose({ span: key === "own" ? [first, last] : key || null, sort: key ? "span" : "time" })}
         options=${[["", "none"], ...data.spans.map(([name], k) => [String(k), name]), ["own", span?.custom ? `tokens ${first + 1} to ${last + 1}` : "this token"]]}/>
       <span><button type="button" class="key wide" onClick=${() => choose({ span: [token, Math.max(token, last)], sort: "span" })}>from here</button>
         ${" "}<button type="button" class="key wide" onClick=${() => choose({ span: [Math.min(token, first), token], sort: "span" })}>to here</button></span>
-      <span class="choice"><label for="threshold">on above</label> <input id="threshold" type="number" min="0" max="0.95" step="0.05"
+      <span class="choice"><label for=${id("threshold")}>on above</label> <input id=${id("threshold")} type="number" min="0" max="0.95" step="0.05"
         value=${threshold} onChange=${(event) => choose({ threshold: Math.max(0, Math.min(0.95, +event.target.value || 0)) })}/>
         of the way from a unit's least ${quantity.name} to its largest</span>
     </div>
@@ -34,7 +34,7 @@ function Next({ layer, token, unit, other, choose }) {
   const order = [...p.keys()].sort((a, b) => p[b] - p[a]);
   const changed = [...p.keys()].sort((a, b) => Math.abs(without[b] - p[b]) - Math.abs(without[a] - p[a])).slice(0, 3);
   const rows = [...new Set([...order.slice(0, SHOWN - 3), ...changed])].sort((a, b) => p[b] - p[a]);
-  const came = data.tokens[token + 1];
+  const came = token < bounds(layer, token)[1] ? data.tokens[token + 1] : undefined;
   const bar = (x) => html`<td><span class="amount-bar" style=${`width:${(100 * x).toFixed(1)}%`}></span><data value=${x}>${percent(x)}</data></td>`;
   return html`<table class="next"><thead><tr><th scope="col">next</th><th scope="col">probability</th>
       <th scope="col">if h of unit ${unit} were ${shown(h)}</th></tr></thead>

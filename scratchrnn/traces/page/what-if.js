@@ -25,7 +25,7 @@ function whatIf(layer, token, unit, { name, value }) {
   }
 }
 
-function WhatIf({ layer, token, unit, set, other, choose }) {
+function WhatIf({ layer, token, unit, set, other, id, choose }) {
   const names = settable(layer);
   if (!names.length) return null;
   const is = set && at(layer, set.name, token, unit);
@@ -37,7 +37,7 @@ function WhatIf({ layer, token, unit, set, other, choose }) {
   const row = (state, t, where) => html`<tr><th scope="row">${state} ${where}</th><td>${shown(at(layer, state, t, unit))}</td>
     <td><data value=${other[state][t]}>${shown(other[state][t])}</data></td></tr>`;
   return html`<div class="controls what-if">
-      <${Choice} id="set" label="what if" value=${set?.name ?? ""} options=${[["", "nothing were changed"], ...names.map((name) => [name, `${name} were`])]}
+      <${Choice} id=${id("set")} label="what if" value=${set?.name ?? ""} options=${[["", "nothing were changed"], ...names.map((name) => [name, `${name} were`])]}
         onChange=${(name) => choose({ set: name ? { name, value: +at(layer, name, token, unit).toFixed(3) } : null })}/>
       ${set && html`<input type="range" aria-label=${`${set.name}, by a slider`} min=${low} max=${high} step="0.001" value=${set.value}
           onInput=${(event) => to(+event.target.value)}/>
