@@ -24,6 +24,7 @@ from .sections import show
 
 CELLS = {twin.word: twin.cell for twin in TWINS}
 _SEEDS = 4
+_INPUT_SIZE, _HIDDEN_SIZE = 3, 2
 
 
 def add_parser(commands: Any) -> None:
@@ -39,8 +40,8 @@ def add_parser(commands: Any) -> None:
     add = command.add_argument
     own = f"{', '.join(CELLS)}, or a Cell of your own as my.module:name"
     add("cells", metavar="CELL", nargs="+", help=f"{own}; two with --diff")
-    add("--input-size", metavar="I", type=int, default=3, help="default: 3")
-    add("--hidden-size", metavar="H", type=int, default=2, help="default: 2")
+    add("--input-size", metavar="I", type=int, help=f"default: {_INPUT_SIZE}")
+    add("--hidden-size", metavar="H", type=int, help=f"default: {_HIDDEN_SIZE}")
     add(
         "--without",
         metavar="LINE",
@@ -72,7 +73,9 @@ def run(options: argparse.Namespace, console: Any) -> int:
         text = python(cell) if options.adjoint else "".join(with_cell(Equations(cell)))
         console.print(text, soft_wrap=True, highlight=False, markup=False)
         return 0
-    I, H, agree = options.input_size, options.hidden_size, True  # noqa: E741
+    I = _INPUT_SIZE if options.input_size is None else options.input_size  # noqa: E741
+    H = _HIDDEN_SIZE if options.hidden_size is None else options.hidden_size
+    agree = True
     if options.diff:
         sections = compared(given, others[0], I, H)
     elif options.steps is not None:
@@ -80,7 +83,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
     elif options.notation not in (None, "pytorch"):
         sections = in_notation(cell, options.notation)
     elif options.without and not options.numbers and options.notation is None:
-        sections = _reduced(given, cell, options, console)
+        sections = _reduced(given, cell, I, H, options.seeds, console)
     else:
         found = walk(cell, I, H) if options.numbers else None
         sections = explain(cell, I, H, found)
@@ -104,8 +107,15 @@ def _check(options: argparse.Namespace) -> None:
             f"CELL should be given {'twice' if wanted == 2 else 'once'}, got {len(options.cells)}: {alone}"
         )
     shown = [n for n in ("numbers", "steps", "diff", "notation", "adjoint", "c") if getattr(options, n)]
+    name, sign, instead = ("f" if options.without is None else options.without).partition("=")
+    if not name.strip() or (sign and not instead.strip()):
+        raise ValueError(f"--without should be a line, as f, f=0 or f='1 - i', got {options.without!r}")
     if options.without and options.diff:
         raise ValueError("--without does not go with --diff: it shows the difference itself")
+    if shown and shown[0] in ("notation", "adjoint", "c") and options.notation != "pytorch":
+        for name in ("input_size", "hidden_size"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name.replace('_', '-')} does not go with --{shown[0]}, which has no sizes")
     if options.seeds is not None and (not options.without or shown):
         raise ValueError("--seeds goes with --without alone, which trains")
     for form in ("markdown", "latex"):
@@ -113,10 +123,10 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{form} does not go with {'--adjoint, which is Python' if options.adjoint else '--c'}")
 
 
-def _reduced(cell: Cell, reduced: Cell, options: argparse.Namespace, console: Any) -> list[Section]:
+def _reduced(cell: Cell, reduced: Cell, I: int, H: int, seeds: int | None, console: Any) -> list[Section]:  # noqa: E741
     """The two cells beside each other, and what each of them learns."""
-    seeds = _SEEDS if options.seeds is None else options.seeds
-    sections = compared(cell, reduced, options.input_size, options.hidden_size)
+    seeds = _SEEDS if seeds is None else seeds
+    sections = compared(cell, reduced, I, H)
     sections[0].parts.insert(0, inspect.getdoc(reduced.update) or "")
     return sections + ([effect((cell, reduced), seeds, console)] if seeds else [])
 

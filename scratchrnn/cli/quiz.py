@@ -47,7 +47,9 @@ def run(options: argparse.Namespace, console: Any) -> int:
     cell = named_cell(options.cell)
     asked = exercises(cell, options.adjoint)
     path = state_folder() / f"{quote(options.cell, safe='')}{'-adjoint' * options.adjoint}.json"
-    kept: Kept = {} if options.restart else _kept(path)
+    if options.restart:
+        path.unlink(missing_ok=True)
+    kept = _kept(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     again = f"scratchrnn quiz {options.cell}{' --adjoint' * options.adjoint}"
     _introduce(cell, asked, options.adjoint, console)
@@ -191,6 +193,20 @@ def _kept(path: Path) -> Kept:
         return {}
     try:
         found = json.loads(text)
-        return {str(line): {"tries": 0, "hints": 0} | of_line for line, of_line in found.items()}
+        kept: Kept = {str(line): {"tries": 0, "hints": 0} | of_line for line, of_line in found.items()}
+        if all(map(_is_of_a_line, kept.values())):
+            return kept
     except (ValueError, TypeError, AttributeError):
-        raise ValueError(f"{path} is no state of a quiz: --restart begins anew") from None
+        pass  # said below
+    raise ValueError(f"{path} is no state of a quiz: --restart begins anew")
+
+
+def _is_of_a_line(of_line: Mapping[str, Any]) -> bool:
+    """Whether it is what is noted of a line: after the last hint the line has ended."""
+    tries, hints = of_line["tries"], of_line["hints"]
+    return (
+        (type(tries), type(hints)) == (int, int)
+        and tries >= 0
+        and 0 <= hints < _HINTS + ("ended" in of_line)
+        and of_line.get("ended", "right") in ("right", "skipped", "shown")
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
@@ -36,7 +37,7 @@ def read(text: str, functions: Container[str] = (), products: bool = False) -> a
         products: whether `W x` is a matrix product, as `Line.text` has it.
 
     Raises:
-        ValueError: it is no such expression, too long or too deep, or has too large an exponent.
+        ValueError: it is no such expression, too long or too deep, or has too large an exponent or number.
     """
     if not text.strip():
         raise ValueError("nothing was typed")
@@ -74,7 +75,7 @@ def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
     """The same expression, with the functions' names as rows have them.
 
     Raises:
-        ValueError: there is something in it that no line has.
+        ValueError: there is something in it that no line has, or a number that float64 has not.
     """
 
     def inner(part: ast.expr) -> ast.expr:
@@ -84,6 +85,8 @@ def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
         case ast.Name():
             return node
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            if number > sys.float_info.max:
+                raise ValueError(f"a number should be one that float64 has, at most {sys.float_info.max:.2g}")
             return node
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return inner(operand)

@@ -12,13 +12,14 @@ import torch
 
 from ..cells.cell import Cell
 from .adjoint import by_the_gates_name, code, identifier
+from .answers import read, value
 from .derivation import put_in
 from .equations import Equations
 from .lines import Line
 from .operations import operation
-from .source import is_number
 
 _GATES = ("sigmoid", "hardsigmoid")  # between 0 and 1
+_LARGEST = 1e18  # torch multiplies by whole numbers below 2**63
 
 
 def without(cell: Cell, name: str, instead: str | float | None = None) -> Cell:
@@ -54,15 +55,15 @@ def without(cell: Cell, name: str, instead: str | float | None = None) -> Cell:
         case ast.Call(func=ast.Name(id=function)) if function in _GATES:
             always = ast.Constant(1)
             shut = _entered(cell, of.forward) - _entered(cell, _reduced(cell, line, always))
-            value: ast.expr = ast.Constant(0) if shut else always
-        case ast.Call(args=[value]) as call if operation(call) is not None:
+            right: ast.expr = ast.Constant(0) if shut else always
+        case ast.Call(args=[right]) as call if operation(call) is not None:
             pass
         case _:
             raise ValueError(
                 f"`{line.text}` of cell {cell.name!r} is neither a gate nor a function of one argument: say what takes "
                 f"its place, {name}=0 or {name}=an expression"
             )
-    return _made(cell, line, value, f"without {name}")
+    return _made(cell, line, right, f"without {name}")
 
 
 def _expression(cell: Cell, line: Line, text: str) -> ast.expr:
@@ -71,15 +72,19 @@ def _expression(cell: Cell, line: Line, text: str) -> ast.expr:
     known = [*of.pre_activations, *(f"{s}_prev" for s in cell.states), *of.numbers, *(each.target for each in before)]
     what = f"what takes the place of {line.target} in cell {cell.name!r} should be a number or an expression"
     try:
-        found = ast.parse(text, mode="eval").body
-    except SyntaxError:
-        raise ValueError(f"{what}, got {text!r}") from None
-    for node in ast.walk(found):
-        leaf = isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and is_number(node.value))
-        if isinstance(node, ast.expr) and not leaf and operation(node) is None:
-            raise ValueError(f"{what} of operations that lines have, got {ast.unparse(node)!r}")
+        found = read(text)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from None
     if unknown := [n for n in Line("", found).names if n not in known]:
         raise ValueError(f"{what} of earlier names, {', '.join(known)}; got {', '.join(unknown)}")
+    numbers = {name: torch.tensor(float(number), dtype=torch.float64) for name, number in of.numbers.items()}
+    for node in ast.walk(found):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            raise ValueError(f"{what} of operations that lines have, got {ast.unparse(node)!r}")
+        if isinstance(node, ast.expr) and {*Line("", node).names} <= {*numbers}:
+            number = float(value(node, numbers))
+            if not abs(number) <= _LARGEST:
+                raise ValueError(f"{what} of numbers up to {_LARGEST:g}, and `{ast.unparse(node)}` is {number:g}")
     return found
 
 

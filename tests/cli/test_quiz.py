@@ -115,9 +115,25 @@ def test_restart_begins_with_the_first_line(quiz: Quiz, folder: Path) -> None:
     assert [*json.loads((folder / "lstm.json").read_text())] == ["i_pre = W_ii x + b_ii + W_hi h_prev + b_hi"]
 
 
+def test_what_was_kept_is_gone_with_restart_even_if_nothing_is_answered(quiz: Quiz) -> None:
+    quiz("lstm", answers=["skip", "skip", "skip", "quit"])
+    assert "\n4 of 8   g = ?\n" in quiz("lstm", answers=["quit"])[1]
+    assert "\n1 of 8   i_pre = ?\n" in quiz("lstm", "--restart", answers=["quit"])[1]
+    assert "\n1 of 8   i_pre = ?\n" in quiz("lstm", answers=["quit"])[1]
+
+
 def test_a_state_that_is_none_is_an_error_that_says_how_to_go_on(quiz: Quiz, folder: Path) -> None:
     folder.mkdir(parents=True)
-    for content in ("{", "[]", '{"i": 3}'):
+    of_line = [
+        '"hints": 7',
+        '"hints": 3',
+        '"hints": -1',
+        '"hints": "1"',
+        '"tries": -1',
+        '"tries": null',
+        '"ended": "so"',
+    ]
+    for content in ("{", "[]", '{"i": 3}', *(f'{{"i = sigmoid(i_pre)": {{{each}}}}}' for each in of_line)):
         (folder / "lstm.json").write_text(content)
         status, shown = quiz("lstm", answers=LSTM)
         assert (status, shown.count("lstm.json is no state of a quiz: --restart begins anew")) == (2, 1)
