@@ -88,7 +88,13 @@ def run(options: argparse.Namespace, console: Any) -> int:
         found = walk(cell, I, H) if options.numbers else None
         sections = explain(cell, I, H, found)
         agree = found is None or agrees(found.deviations)
-    show(sections, "markdown" if options.markdown else "latex" if options.latex else "", console)
+    form = "markdown" if options.markdown else "latex" if options.latex else ""
+    show(sections, form, console)
+    other = options.notation not in (None, "pytorch")
+    chosen = (form, options.numbers, options.steps, options.diff, options.without, other)
+    if (name := options.cells[0]) in CELLS and not any(chosen):
+        chapters = "0, 1 and 2" if name != "gru" else "0 to 3"
+        console.print(f"\nThe guide's chapters {chapters} are about these lines; scratchrnn quiz {name} asks for them.")
     return int(not agree)
 
 

@@ -141,6 +141,16 @@ def test_numbers_are_those_of_the_lines_beside_them(name, capsys):
     assert "All agree in float64; the largest deviation is " in shown.splitlines()[-1]
 
 
+@pytest.mark.parametrize(("cell", "chapters"), [("rnn", "0, 1 and 2"), ("lstm", "0, 1 and 2"), ("gru", "0 to 3")])
+def test_it_says_where_to_read_on(capsys: pytest.CaptureFixture[str], cell: str, chapters: str) -> None:
+    assert cli.main(["explain", cell]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"The guide's chapters {chapters} are about these lines; scratchrnn quiz {cell} asks for them."
+    for options in (["--markdown"], ["--latex"], ["--numbers"], ["--notation", "papers"], ["--steps", "1"]):
+        assert cli.main(["explain", cell, *options]) == 0
+        assert "The guide's chapters" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form", [[], ["--markdown"], ["--latex"]], ids=["", "markdown", "latex"])
 def test_of_large_sizes_some_numbers_are_shown_and_all_compared(form, capsys):
     usual = said(capsys, "lstm", "--numbers", "--input-size", "8", "--hidden-size", "8", *form)
