@@ -55,12 +55,13 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
 def _weight_gradient(total: Tensor | None, d_rows: Tensor, rows: Tensor) -> Tensor:
     """Add the sum over all rows of d_row row^T to what there is, a run of rows at a time.
 
-    A GEMM adds its terms one after the other; sums of runs lose several times less to rounding than one of all rows,
-    and take hardly longer.
+    A GEMM adds its terms one after the other; sums of runs lose several times less to rounding than one of all rows.
+    Each run's is made by itself: told to add to what there is, MKL adds a small matrix's terms to it one by one.
     """
     for k in range(0, max(rows.shape[0], 1), _RUN):
         d_run, run = d_rows[k : k + _RUN].T, rows[k : k + _RUN]
-        total = d_run @ run if total is None else total.addmm_(d_run, run)
+        product = d_run @ run
+        total = product if total is None else total.add_(product)
     assert total is not None
     return total
 
