@@ -12,7 +12,7 @@ from torch import Tensor
 from ..cells.cell import State
 from ..equations.adjoint import adjoint_of
 from .columns import Operands
-from .forward import Kept, Run, Setting, move, replay
+from .forward import Kept, Run, Setting, move, replay, state_shapes
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
 _RUN = 64  # rows of one GEMM of a weight's gradient
@@ -28,28 +28,30 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     assert kept.pre is not None
     x, columns = operands.x.flatten(0, -2), setting.columns
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
-    d_state = tuple(
-        torch.zeros_like(s) if d is None else d for s, d in zip(operands.state, upstream.state, strict=True)
-    )
+    shapes, weights = state_shapes(setting, operands), columns.arrange(operands.weights)
+    d_state = tuple(x.new_zeros(shape) if d is None else d for shape, d in zip(shapes, upstream.state, strict=True))
     dx = torch.empty_like(x) if needed.x else None
     d_bias = dW_ih = dW_hh = dW_hr = None
     row_bytes = kept.pre.shape[1] * kept.pre.element_size()
     for block, rows in reversed([*setting.cut(_block_lengths(setting, row_bytes))]):
         of_block = Kept(kept.pre[rows], tuple(s[rows] for s in kept.state_prev))
-        found = _through_time(block, operands, of_block, None if d_output is None else d_output[rows], d_state)
+        found = _through_time(
+            block, weights.hh, operands.weights.hr, of_block, None if d_output is None else d_output[rows], d_state
+        )
         d_state = found.d_state
         d_input_side, d_hidden_side = columns.input_side(found.d_pre), columns.hidden_side(found.d_pre)
         if dx is not None:
-            dx[rows] = _input_gradient(d_input_side, operands.W_ih, kept.pre.shape[1] - operands.W_hh.shape[0])
-        if needed.bias:
+            dx[rows] = _input_gradient(d_input_side, weights.ih, kept.pre.shape[1] - weights.hh.shape[0])
+        if needed.weights.bias_ih or needed.weights.bias_hh:
             d_bias = found.d_pre.sum(0) if d_bias is None else d_bias.add_(found.d_pre.sum(0))
-        if needed.W_ih:
+        if needed.weights.ih:
             dW_ih = _weight_gradient(dW_ih, d_input_side, x[rows])
-        if needed.W_hh:
+        if needed.weights.hh:
             dW_hh = _weight_gradient(dW_hh, d_hidden_side, of_block.state_prev[0])
-        if needed.W_hr and found.d_emitted is not None:
+        if needed.weights.hr and found.d_emitted is not None:
             dW_hr = _weight_gradient(dW_hr, found.d_emitted, found.unprojected)
-    return Operands(None if dx is None else dx.view_as(operands.x), d_bias, dW_ih, dW_hh, dW_hr, d_state)
+    d_weights = columns.taken_apart(dW_ih, dW_hh, d_bias, dW_hr)
+    return Operands(None if dx is None else dx.view_as(operands.x), d_weights, d_state)
 
 
 def _weight_gradient(total: Tensor | None, d_rows: Tensor, rows: Tensor) -> Tensor:
@@ -87,21 +89,21 @@ class _ThroughTime(NamedTuple):
 
 
 def _through_time(
-    setting: Setting, operands: Operands, kept: Kept, d_output: Tensor | None, d_state: State
+    setting: Setting, W_hh: Tensor, W_hr: Tensor | None, kept: Kept, d_output: Tensor | None, d_state: State
 ) -> _ThroughTime:
     """Per step, with the local derivatives A_s of all pre-activations by state s (see `_local_derivatives`):
 
     dpre_t = A_h * dh_t + A_c * dc_t + ...;      dh_{t-1} = W_hh^T dpre_t + the direct road
     """
-    sizes, W_hr = setting.sizes, operands.W_hr
+    sizes = setting.sizes
     d_rows = d_output.split(sizes) if d_output is not None else None
-    d_emitted: list[Tensor] = [operands.x] * len(sizes) if W_hr is not None else []  # each is replaced at its step
+    d_emitted: list[Tensor] = [W_hh] * len(sizes) if W_hr is not None else []  # each is replaced at its step
 
     batch = d_state[0].shape[0]
     pair = adjoint_of(setting.cell)
     assert pair is not None  # or autograd walks
     (unprojected, *_), tape = replay(setting, kept, pair.step)
-    pull = _Pull(setting, operands.W_hh, kept.pre, partial(pair.adjoint, tape))
+    pull = _Pull(setting, W_hh, kept.pre, partial(pair.adjoint, tape))
     d_state = tuple(d.contiguous() for d in d_state)
     waiting = tuple(d[batch:] for d in d_state)
     for t in setting.order()[::-1]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import forward
 from .autocast import without_autocast
-from .columns import Operands, Weights
+from .columns import Operands
 from .forward import Kept, Run, Setting
 from .native.run import refused_tensors
 from .segments import gradients, steps
@@ -19,12 +19,12 @@ from .segments import gradients, steps
 class BPTT(torch.autograd.Function):
     """The scan with its hand-derived gradient; where that gradient is itself to be differentiated, the loop again.
 
-    It takes x, the weights and the states as they are given: how they are arranged is no business of autograd's.
+    It takes x, the weights and the states as they are given, None for zeros.
     """
 
     @staticmethod
     def forward(ctx: Any, setting: Setting, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        output, state, kept = steps(setting, _arranged(setting, tensors), keep=True)
+        output, state, kept = steps(setting, Operands.of(tensors), keep=True)
         assert kept is not None
         ctx.setting = setting
         ctx.save_for_backward(*tensors, *kept.flat())
@@ -43,14 +43,9 @@ class BPTT(torch.autograd.Function):
             # create_graph=True, or many upstream gradients at once
             if torch.is_grad_enabled() or _batched([d_output, *d_state]):
                 return None, *_differentiable_gradients(setting, tensors, needed, upstream)
-            operands, wanted = _arranged(setting, tensors), setting.columns.needed(needed)
-            found = gradients(setting, operands, Kept.of(setting, kept), wanted, upstream)
-            return None, *setting.columns.taken_apart(found)
-
-
-def _arranged(setting: Setting, tensors: Sequence[Any]) -> Operands:
-    """The operands of a scan, of x, the weights and the states."""
-    return setting.columns.arrange(tensors[0], tuple(tensors[6:]), Weights(*tensors[1:6]))
+            operands, wanted = Operands.of(tensors), Operands.of(needed)
+            found = gradients(setting, operands, Kept.of(setting, kept), wanted, upstream).flat()
+            return None, *[d if need else None for d, need in zip(found, needed, strict=True)]
 
 
 def _batched(d_outputs: Sequence[Tensor | None]) -> bool:
@@ -68,7 +63,7 @@ def _differentiable_gradients(
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         aliases = [t if t is None else t.view_as(t) for t in tensors]
-        run = forward.steps(setting, _arranged(setting, aliases), functional=True)
+        run = forward.steps(setting, Operands.of(aliases), functional=True)
     outputs = zip((run.output, *run.state), (upstream.output, *upstream.state), strict=True)
     pairs = [(y, dy) for y, dy in outputs if dy is not None and y.requires_grad]
     wanted = [t if need else None for t, need in zip(aliases, needed, strict=True)]

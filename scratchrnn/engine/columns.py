@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..cells.cell import Cell, State
+from ..cells.cell import Cell
 
 
 class Weights(NamedTuple):
@@ -37,25 +37,25 @@ class Operands(NamedTuple):
     """The tensors of one scan; or, under the same names, the gradient of each, or whether that is needed."""
 
     x: Any  # [T, B, I], or packed rows [N, I]
-    bias: Any  # [(S + G) * H], or None
-    W_ih: Any  # [G * H, I], split gates first
-    W_hh: Any  # [G * H, R], split gates last
-    W_hr: Any  # [R, H], or None
-    state: tuple[Any, ...]  # [B, R], [B, H], ...
-
-    @property
-    def weights(self) -> tuple[Any, ...]:
-        return self.bias, self.W_ih, self.W_hh, self.W_hr
+    weights: Weights
+    state: tuple[Any, ...]  # [B, R], [B, H], ..., before the first step; None stands for zeros
 
     def flat(self) -> tuple[Any, ...]:
-        """As an operator of torch takes them: the states behind the others."""
+        """As autograd takes them."""
         return self.x, *self.weights, *self.state
 
     @classmethod
     def of(cls, flat: Sequence[Any]) -> Operands:
         """The reverse of `flat`."""
-        x, bias, W_ih, W_hh, W_hr, *state = flat
-        return cls(x, bias, W_ih, W_hh, W_hr, tuple(state))
+        return cls(flat[0], Weights(*flat[1:6]), tuple(flat[6:]))
+
+
+class Arranged(NamedTuple):
+    """The weights in the columns' order, as the torch engine multiplies by them; or the gradient of each."""
+
+    bias: Tensor | None  # [(S + G) * H]
+    ih: Tensor  # [G * H, I], split gates first
+    hh: Tensor  # [G * H, R], split gates last
 
 
 class Columns(NamedTuple):
@@ -96,8 +96,8 @@ class Columns(NamedTuple):
         """S * H: so many columns one of the two products does not reach."""
         return pre.shape[1] // len(self.places) * self.split
 
-    def arrange(self, x: Tensor, state: State, weights: Weights) -> Operands:
-        """The tensors of a scan: the weights' blocks in the columns' order, and the two biases in one row."""
+    def arrange(self, weights: Weights) -> Arranged:
+        """The weights' blocks in the columns' order, and the two biases in one row."""
         bias = None
         if weights.bias_ih is not None and weights.bias_hh is not None:
             bias_ih = _rows(weights.bias_ih, self.gates, self.filled)
@@ -105,24 +105,19 @@ class Columns(NamedTuple):
             if apart := bias_ih.shape[0] // len(self.gates) * self.split:
                 bias_ih, bias_hh = nn.functional.pad(bias_ih, (0, apart)), nn.functional.pad(bias_hh, (apart, 0))
             bias = bias_ih + bias_hh
-        W_ih, W_hh = _rows(weights.ih, self.gates, self.filled), _rows(weights.hh, self.gates, self.added)
-        return Operands(x, bias, W_ih, W_hh, weights.hr, state)
+        ih, hh = _rows(weights.ih, self.gates, self.filled), _rows(weights.hh, self.gates, self.added)
+        return Arranged(bias, ih, hh)
 
-    def needed(self, of_given: Sequence[bool]) -> Operands:
-        """Which operands' gradients are needed, where it is known of x, the weights and the states."""
-        x, ih, hh, bias_ih, bias_hh, hr, *state = of_given
-        return Operands(x, bias_ih or bias_hh, ih, hh, hr, tuple(state))
-
-    def taken_apart(self, found: Operands) -> tuple[Any, ...]:
-        """The gradients of x, the weights and the states from those of the operands: what `arrange` is in reverse."""
+    def taken_apart(self, ih: Tensor | None, hh: Tensor | None, bias: Tensor | None, hr: Tensor | None) -> Weights:
+        """The gradients of the weights from those in the columns' order: what `arrange` is in reverse."""
         bias_ih = bias_hh = None
-        if found.bias is not None:
-            apart = found.bias.shape[0] // len(self.places) * self.split
-            bias_ih = _rows(found.bias[: len(found.bias) - apart], self.filled, self.gates)
-            bias_hh = _rows(found.bias[apart:], self.added, self.gates).clone()  # each is its parameter's own
-        W_ih = None if found.W_ih is None else _rows(found.W_ih, self.filled, self.gates)
-        W_hh = None if found.W_hh is None else _rows(found.W_hh, self.added, self.gates)
-        return found.x, W_ih, W_hh, bias_ih, bias_hh, found.W_hr, *found.state
+        if bias is not None:
+            apart = bias.shape[0] // len(self.places) * self.split
+            bias_ih = _rows(bias[: len(bias) - apart], self.filled, self.gates)
+            bias_hh = _rows(bias[apart:], self.added, self.gates).clone()  # each is its parameter's own
+        ih = None if ih is None else _rows(ih, self.filled, self.gates)
+        hh = None if hh is None else _rows(hh, self.added, self.gates)
+        return Weights(ih, hh, bias_ih, bias_hh, hr)  # type: ignore[arg-type]
 
 
 def _rows(stacked: Tensor, of: tuple[str, ...], to: tuple[str, ...]) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..cells.cell import Cell, State, step
-from .columns import Columns, Operands
+from .columns import Arranged, Columns, Operands
 
 
 class Setting(NamedTuple):
@@ -87,13 +87,15 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
     `functional` leaves every tensor as it was made, so that autograd and torch.func can follow; otherwise each step
     adds into the buffer of pre-activations.
     """
-    sizes, W_hr, state = setting.sizes, operands.W_hr, operands.state
-    pre = _input_product(setting.columns, operands, functional)
-    pre_activations = (_followed if functional else _in_place)(setting, pre, operands.W_hh)
+    sizes, W_hr, state = setting.sizes, operands.weights.hr, initial(setting, operands)
+    weights = setting.columns.arrange(operands.weights)
+    pre = _input_product(setting.columns, operands.x.flatten(0, -2), weights, functional)
+    pre_activations = (_followed if functional else _in_place)(setting, pre, weights.hh)
     take = _as_written(setting.cell) if functional else partial(step, setting.cell)
 
+    batch = state[0].shape[0]
     state = tuple(s.contiguous() for s in state)
-    waiting = tuple(s[s.shape[0] :] for s in state)
+    waiting = tuple(s[batch:] for s in state)
     before: list[State] = []
     emitted: list[Tensor] = []
     for t in setting.order():
@@ -105,7 +107,7 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
             state = (state[0] @ W_hr.T, *state[1:])
         emitted.append(state[0])
 
-    state, _ = move(state, waiting, operands.state[0].shape[0])
+    state, _ = move(state, waiting, batch)
     if setting.reverse:
         emitted.reverse()
         before.reverse()
@@ -182,9 +184,9 @@ class _ByAdjoint(torch.autograd.Function):
         )
 
 
-def _input_product(columns: Columns, operands: Operands, functional: bool) -> Tensor:
+def _input_product(columns: Columns, rows: Tensor, weights: Arranged, functional: bool) -> Tensor:
     """The buffer of pre-activations before the first step: W_ih x for all steps in one GEMM, and the biases."""
-    rows, W_ih, bias = operands.x.flatten(0, -2), operands.W_ih, operands.bias
+    bias, W_ih, _ = weights
     filled = W_ih.shape[0]
     apart = filled // len(columns.gates) * columns.split  # columns of the hidden halves of split gates
     if bias is None:
@@ -212,6 +214,20 @@ def replay(setting: Setting, kept: Kept, step: Callable[..., tuple[State, Any]])
     """State (before the projection) and tape of many steps in one call: a step works row by row."""
     assert kept.pre is not None
     return step(*setting.columns.pre_activations(kept.pre), *kept.state_prev)
+
+
+def initial(setting: Setting, operands: Operands) -> State:
+    """The states before the first step; zeros for one that is not given."""
+    shapes, zeros = state_shapes(setting, operands), operands.weights.ih.new_zeros
+    return tuple(zeros(shape) if s is None else s for s, shape in zip(operands.state, shapes, strict=True))
+
+
+def state_shapes(setting: Setting, operands: Operands) -> list[tuple[int, int]]:
+    """[B, R], [B, H], ..."""
+    (ih, hh, *_), first = operands.weights, operands.state[0]
+    batch = max(setting.sizes, default=0) if first is None else first.shape[0]
+    further = (batch, ih.shape[0] // len(setting.cell.gates))
+    return [(batch, hh.shape[1]), *[further] * (len(operands.state) - 1)]
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

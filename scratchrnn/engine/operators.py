@@ -19,7 +19,8 @@ from .native.run import runs
 from .segments import gradients, steps
 
 _HOW = "str cell, Tensor? batch_sizes, bool reverse, int? checkpoint_every"
-_OPERANDS = f"{_HOW}, Tensor x, Tensor? bias, Tensor W_ih, Tensor W_hh, Tensor? W_hr, Tensor[] state"
+_WEIGHTS = "Tensor weight_ih, Tensor weight_hh, Tensor? bias_ih, Tensor? bias_hh, Tensor? weight_hr"
+_OPERANDS = f"{_HOW}, Tensor x, {_WEIGHTS}, Tensor[] state"
 
 
 def scan(
@@ -30,9 +31,13 @@ def scan(
     operands: Operands,
     differentiable: bool,
 ) -> Run:
-    """As `engine.scan`, of arranged operands; `differentiable`: keep what BPTT needs."""
+    """As `engine.scan`; `differentiable`: keep what BPTT needs."""
     how = cell.key, batch_sizes, reverse, checkpoint_every
-    output, *states = _scan(*how, *operands[:-1], list(operands.state), differentiable)
+    x, (ih, hh, *_), _ = operands
+    batch = x.shape[1] if batch_sizes is None else int(batch_sizes[0])
+    widths = [hh.shape[1], *[ih.shape[0] // len(cell.gates)] * (len(cell.states) - 1)]
+    state = [x.new_zeros(batch, k) if s is None else s for s, k in zip(operands.state, widths, strict=True)]
+    output, *states = _scan(*how, x, *operands.weights, state, differentiable)
     return Run(output, tuple(states[: len(cell.states)]))
 
 
@@ -57,7 +62,7 @@ def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | Non
 
 @_scan.register_fake
 def _(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | None, *rest: Any) -> list[Tensor]:
-    x, _, W_ih, _, _, state, keep = rest
+    x, weight_ih, *_, state, keep = rest
     gates, pre_activations = len(find_cell(cell).gates), len(find_cell(cell).pre_activations)
     outputs = [x.new_empty(*x.shape[:-1], state[0].shape[-1]), *(s.new_empty(s.shape) for s in state)]
     if keep and every is not None:
@@ -65,7 +70,7 @@ def _(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | None, *
         outputs += [s.new_empty((length + every - 1) // every, *s.shape) for s in state]
     elif keep:
         rows = x.flatten(0, -2).shape[0]
-        outputs.append(x.new_empty(rows, W_ih.shape[0] // gates * pre_activations))
+        outputs.append(x.new_empty(rows, weight_ih.shape[0] // gates * pre_activations))
         outputs += [x.new_empty(rows, s.shape[-1]) for s in state]
     return outputs
 
@@ -81,7 +86,7 @@ def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, every: 
     operands, wanted = Operands.of([*tensors, *state]), Operands.of(needed)
     setting = _setting([*operands.flat(), *kept, d_output, *d_state], cell, batch_sizes, reverse, every)
     found = gradients(setting, operands, Kept.of(setting, kept), wanted, Run(d_output, tuple(d_state)))
-    of_tensors = [d for d, n in zip(found[:-1], wanted[:-1], strict=True) if n]
+    of_tensors = [d for d, n in zip((found.x, *found.weights), (wanted.x, *wanted.weights), strict=True) if n]
     # Nor may it return two views of one buffer, as two states' gradients can be.
     of_state = [d for d, n in zip(found.state, wanted.state, strict=True) if n]
     return of_tensors + [d.clone(memory_format=torch.contiguous_format) for d in of_state]
@@ -111,9 +116,9 @@ def _backward(ctx: Any, d_outputs: list[Tensor | None]) -> tuple[Any, ...]:
     x, state = operands.x, operands.state
     zeros = [x.new_zeros(*x.shape[:-1], state[0].shape[-1]), *(torch.zeros_like(s) for s in state)]
     upstream = [z if d is None else d for z, d in zip(zeros, d_outputs, strict=False)]
-    found = iter(_scan_backward(*ctx.how, *operands[:-1], list(state), kept, upstream, [*needed.flat()]))
+    found = iter(_scan_backward(*ctx.how, x, *operands.weights, list(state), kept, upstream, [*needed.flat()]))
     gradients = Operands.of([next(found) if n else None for n in needed.flat()])
-    return *[None] * len(ctx.how), *gradients[:-1], list(gradients.state), None
+    return *[None] * len(ctx.how), gradients.x, *gradients.weights, list(gradients.state), None
 
 
 _scan.register_autograd(_backward, setup_context=_setup_context)

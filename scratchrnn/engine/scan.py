@@ -8,6 +8,8 @@ operation by operation, where there is no adjoint or a transform has to see them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch._guards import TracingContext
@@ -17,7 +19,7 @@ from ..cells.cell import Cell, State
 from ..equations.adjoint import walked, why_walked
 from . import forward, operators
 from .bptt import BPTT
-from .columns import Columns, Weights
+from .columns import Columns, Operands, Weights
 from .forward import Setting, step_sizes
 from .native.run import runs
 from .segments import steps
@@ -27,7 +29,7 @@ def scan(
     cell: Cell,
     x: Tensor,
     batch_sizes: Tensor | None,
-    state: State,
+    state: Sequence[Tensor | None],
     weights: Weights,
     reverse: bool = False,
     checkpoint_every: int | None = None,
@@ -39,7 +41,7 @@ def scan(
     Args:
         x: [T, B, I], or packed rows [N, I].
         batch_sizes: [T] on the CPU, the number of rows of each step, for packed rows; None for [T, B, I].
-        state: the state before the first step, [B, R] and then [B, H] for each further state.
+        state: the state before the first step, [B, R] and then [B, H] for each further state; None for zeros.
         weights: of this layer and direction.
         reverse: take the steps from the last to the first.
         checkpoint_every: for the gradient keep the states of every so many steps alone, and run the others again.
@@ -50,8 +52,8 @@ def scan(
     Raises:
         ValueError: `checkpoint_every` in training, and the cell has no adjoint and none can be derived.
     """
-    columns, given = Columns.of(cell), (x, *weights, *state)
-    tensors = [t for t in given if t is not None]
+    operands = Operands(x, weights, tuple(state))
+    tensors = [t for t in operands.flat() if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     walks, captured = differentiable and _walked(cell), _captured()
     if checkpoint_every is not None and walks:
@@ -59,14 +61,12 @@ def scan(
     native = None if captured else runs(cell, tensors)
     by_adjoint = native is not None or (not walks and not _seen_by_torch(tensors, captured))
     if by_adjoint and captured:
-        operands = columns.arrange(x, state, weights)
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
         return run.output, run.state
-    setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
+    setting = Setting(cell, Columns.of(cell), step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
     if by_adjoint and differentiable:
-        output, *last = BPTT.apply(setting, *given)  # type: ignore[no-untyped-call]
+        output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
         return output, tuple(last)
-    operands = columns.arrange(x, state, weights)
     run = steps(setting, operands) if by_adjoint else forward.steps(setting, operands, functional=True)
     return run.output, run.state
 

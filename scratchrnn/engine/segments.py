@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
 
 from . import backward, forward
-from .columns import Operands
+from .columns import Operands, Weights
 from .forward import Kept, Run, Setting
 from .native import run as native
 
@@ -28,7 +29,7 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
 
 def _in_segments(setting: Setting, operands: Operands) -> Run:
     """A scan cut into scans, of which the first states are kept."""
-    rows, state = operands.x.flatten(0, -2), operands.state
+    rows, state = operands.x.flatten(0, -2), forward.initial(setting, operands)
     output = rows.new_empty(rows.shape[0], state[0].shape[1])
     starts = []
     for segment, where in setting.segments():
@@ -46,7 +47,7 @@ def _gradients_in_segments(
     x = operands.x.flatten(0, -2)
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
     dx = torch.empty_like(x) if needed.x else None
-    d_weights: list[Tensor | None] = []
+    d_weights: list[Any] = []
     d_state = upstream.state
     for (segment, rows), *start in reversed([*zip(setting.segments(), *kept.state_prev, strict=True)]):
         part = operands._replace(x=x[rows], state=tuple(start))
@@ -59,4 +60,4 @@ def _gradients_in_segments(
             dx[rows] = found.x
         added = zip(d_weights or found.weights, found.weights, strict=True)
         d_weights = [total if total is None or total is part else total.add_(part) for total, part in added]
-    return Operands.of([None if dx is None else dx.view_as(operands.x), *d_weights, *d_state])
+    return Operands(None if dx is None else dx.view_as(operands.x), Weights(*d_weights), d_state)

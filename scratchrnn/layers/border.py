@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -22,7 +21,7 @@ class Entered(NamedTuple):
     """One call, checked: time-major, the sequences sorted, and a state for each of the cell's."""
 
     x: Tensor  # [T, B, I], or rows [N, I] of packed sequences
-    states: State  # [L * D, B, .]
+    states: State | None  # [L * D, B, .], None for zeros
     weights: list[Weights]  # of layer k, direction d at k * D + d
     layout: Layout
 
@@ -35,10 +34,9 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
     else:
         arguments.check_dimensions(kind, input, " tensor" if layer.mode in _RNN_MODES else "")
         layout = Layout(layer.batch_first, unbatched=input.dim() == 2)
-    batched = layout.batched(input)
+    batched, states = layout.batched(input), None
     if hx is None:
         layer.check_input(batched, layout.batch_sizes)
-        states = _zeros(layer, batched, layout.batch_sizes)
     else:
         states = arguments.given_states(kind, layer.cell.states, hx)
         if layout.packed is None:
@@ -50,7 +48,7 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
     directions = range(layer._directions)
     weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in directions]
     flat = [w for group in weights for w in group if w is not None]
-    arguments.check_places(batched, states, flat, lambda k: layer._flat_weights_names[k])
+    arguments.check_places(batched, states or (), flat, lambda k: layer._flat_weights_names[k])
     x = layout.enter(batched)
     if x.size(0) == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
@@ -63,12 +61,6 @@ def leave(layer: RecurrentParameters, layout: Layout, output: Tensor, states: St
     if layout.unbatched:
         states = tuple([layout.leave_state(s) for s in states])
     return layout.leave(output), states[0] if len(states) == 1 else states
-
-
-def _zeros(layer: RecurrentParameters, input: Tensor, batch_sizes: Tensor | None) -> State:
-    widths = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * (len(layer.cell.states) - 1)
-    shapes = [layer._expected_size(input, batch_sizes, width) for width in widths]
-    return tuple(torch.zeros(shape, dtype=input.dtype, device=input.device) for shape in shapes)
 
 
 def _permuted(layer: RecurrentParameters, states: State, indices: Tensor | None) -> State:

@@ -152,30 +152,30 @@ class RecurrentLayer(RecurrentParameters):
         """The whole sequence: see the class."""
         x, states, weights, layout = border.enter(self, input, hx)
         if torch.jit.is_tracing() and why_walked(self.cell) is None:
-            operands = [x, *states, *(w for group in weights for w in group if w is not None)]
+            operands = [x, *(states or ()), *(w for group in weights for w in group if w is not None)]
             arguments.check_traced(type(self).__name__, self._in_torch_nn, operands)
-        added = states[-1].dtype if self._adds_to_state(layout.packed is not None) else None
-        dtypes = precision(x, added, self.proj_size > 0)
-        D = self._directions
+        carried = x.dtype if states is None else states[-1].dtype
+        dtypes = precision(x, carried if self._adds_to_state(layout.packed is not None) else None, self.proj_size > 0)
+        D, zeros = self._directions, (None,) * len(self.cell.states)
         last: list[State] = []
         with without_autocast(x):
             for k in range(self.num_layers):
                 x = x if dtypes is None else dtypes.enter(x)  # [T, B, I], or [N, I] packed
                 halves = []
                 for d in range(D):
-                    own, state = weights[k * D + d], tuple([s[k * D + d] for s in states])
+                    own, first = weights[k * D + d], states and tuple([s[k * D + d] for s in states])
                     if dtypes is not None:
-                        own, state = own.map(dtypes.enter), tuple([cast(s, dtypes.compute) for s in state])
+                        own, first = own.map(dtypes.enter), first and tuple([cast(s, dtypes.compute) for s in first])
                     output, state = self._scan(
-                        self.cell, x, layout.batch_sizes, state, own, d == 1, self._checkpoint_every
+                        self.cell, x, layout.batch_sizes, first or zeros, own, d == 1, self._checkpoint_every
                     )
                     halves.append(output if dtypes is None else cast(output, dtypes.emitted))
                     last.append(state if dtypes is None else dtypes.leave(state))
                 x = torch.cat(halves, -1) if D == 2 else halves[0]
                 if k < self.num_layers - 1 and self.dropout > 0 and self.training:
                     x = nn.functional.dropout(x, self.dropout)
-            states = tuple([torch.stack(s) for s in zip(*last, strict=True)])
-        return border.leave(self, layout, x, states)
+            stacked = tuple([torch.stack(s) for s in zip(*last, strict=True)])
+        return border.leave(self, layout, x, stacked)
 
     def _adds_to_state(self, packed: bool) -> bool:
         """Whether torch.nn's twin adds products to the state before: it then keeps the dtype of hx under autocast."""

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map_only
 from ..cells.cell import TAKEN, Cell, State
 from ..engine import segments
 from ..engine.columns import Columns, Operands, Weights
-from ..engine.forward import Run, Setting, replay, step_sizes, steps
+from ..engine.forward import Run, Setting, initial, replay, step_sizes, steps
 from ..engine.native.run import runs
 from ..equations.adjoint import seen
 from ..layers.one_step import RNNCellBase
@@ -187,7 +187,7 @@ def _trace_layer(
         cell: Cell,
         x: Tensor,
         batch_sizes: Tensor | None,
-        start: State,
+        start: Sequence[Tensor | None],
         weights: Weights,
         reverse: bool,
         _: int | None,  # a trace keeps every step
@@ -198,12 +198,13 @@ def _trace_layer(
             """[T, B, width], the sequences in the caller's order."""
             return rows.unflatten(0, padded) if packed is None else pad_packed_sequence(packed._replace(data=rows))[0]
 
+        setting = Setting(cell, Columns.of(cell), step_sizes(x, batch_sizes), reverse)
+        operands = Operands(x, weights, tuple(start))
         if differentiable:  # a gradient by each of them is given, too, whether or not it flows on to something
-            x, *start_ = [s if s.requires_grad else s.detach().requires_grad_() for s in (x, *start)]
-            start = tuple(start_)
-        columns = Columns.of(cell)
-        setting = Setting(cell, columns, step_sizes(x, batch_sizes), reverse)
-        found = (_watched if differentiable else _replayed)(setting, columns.arrange(x, start, weights))
+            operands = operands._replace(state=initial(setting, operands))
+            x, *state = [s if s.requires_grad else s.detach().requires_grad_() for s in (x, *operands.state)]
+            operands = Operands(x, weights, tuple(state))
+        found = (_watched if differentiable else _replayed)(setting, operands)
         rows = found.rows
         if halves:
             rows = rows | _halves(cell, x.flatten(0, -2), rows[f"{cell.states[0]}_prev"], weights)
@@ -248,7 +249,7 @@ def _replayed(setting: Setting, operands: Operands) -> _Seen:
 
 def _watched(setting: Setting, operands: Operands) -> _Seen:
     """From the loop that autograd follows: a cell with the same `update` and a projection in it tells of every step."""
-    cell, W_hr = setting.cell, operands.W_hr
+    cell, W_hr = setting.cell, operands.weights.hr
     if not cell.check:
         raise ValueError(
             "differentiable=True gives gradients by autograd, and "
@@ -263,7 +264,7 @@ def _watched(setting: Setting, operands: Operands) -> _Seen:
         return state, None
 
     watched = setting._replace(cell=replace(cell, update=update, adjoint=None))
-    run = steps(watched, operands._replace(W_hr=None), functional=True)
+    run = steps(watched, operands._replace(weights=operands.weights._replace(hr=None)), functional=True)
     order = [taken[k] for k in watched.order()]  # as they were taken, or the other way round
     by_name = {name: [step[name] for step in order] for name in order[0]}
     rows = {name: torch.cat(of_steps) for name, of_steps in by_name.items()}

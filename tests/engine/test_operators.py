@@ -22,7 +22,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
 import scratchrnn as sr
-from scratchrnn.engine.columns import Columns
 
 T, B, IN, H = 3, 2, 3, 4
 every_row = pytest.mark.parametrize("row", ROWS, ids=str)
@@ -261,8 +260,7 @@ def test_the_operators_keep_the_rules_of_custom_operators(row, case, every):
     layer = row.layer(IN, H, bias=not packed)
     state = [(torch.randn(H, B).T if transposed else torch.randn(B, H)).requires_grad_() for _ in row.cell.states]
     sizes, shape = (torch.tensor([2, 2, 1]), (5, IN)) if packed else (None, (T, B, IN))
-    inputs = Columns.of(row.cell).arrange(torch.randn(shape), tuple(state), layer._weights(0, 0))
-    tensors = [t if t is None else t.detach().requires_grad_() for t in inputs[:5]]
+    tensors = [t if t is None else t.detach().requires_grad_() for t in (torch.randn(shape), *layer._weights(0, 0))]
     arguments = (row.cell.key, sizes, packed, every, *tensors, state)
     torch.library.opcheck(OPERATORS.scan.default, (*arguments, True))
     detached = tree_map_only(torch.Tensor, torch.Tensor.detach, arguments)

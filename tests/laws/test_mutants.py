@@ -96,9 +96,10 @@ class Bug:
 
 
 def from_input_halves(found: Operands) -> Operands:
-    """The gradients of the split gates' hidden biases, which come last, are those of their input biases, the first."""
-    summed = found.W_hh.shape[0]
-    return found._replace(bias=torch.cat([found.bias[:summed], found.bias[: len(found.bias) - summed]]))
+    """The gradient of the split gate's hidden bias, the last of three, is that of its input bias."""
+    r_and_z = 2 * len(found.weights.bias_ih) // 3
+    bias_hh = torch.cat([found.weights.bias_hh[:r_and_z], found.weights.bias_ih[r_and_z:]])
+    return found._replace(weights=found.weights._replace(bias_hh=bias_hh))
 
 
 HIDDEN_BIAS = Bug(
@@ -150,8 +151,8 @@ BUGS = [
     ),
     Bug(
         "the initial state ignored",
-        columns.Columns.arrange,
-        Reading("state", 0, "tuple(0 * s for s in state)"),
+        forward.initial,
+        Returning(lambda states: tuple(0 * s for s in states)),
         "GRU",
         {"output", "h_n", "dh_0"},
     ),

@@ -76,15 +76,25 @@ def cell_part(equations: Equations) -> str:
     back = _function(given | arriving, (*forward, *adjoint), gradients | {"*emitted": cell.states[0]}, numbers)
     used = _with_parts(re.findall(r"\w+(?=\()", update + back))
     functions = "".join(f"INLINE {text}\n" for text in used.values())
+    windows = {"INPUT_GATES": columns.filled, "HIDDEN_GATES": columns.added}
+    orders = {name: [cell.gates.index(g) for g in window] for name, window in windows.items()}
     sizes = {"GATES": len(cell.gates), "SPLIT": len(cell.split), "PRE": len(columns.places), "STATES": len(cell.states)}
     return (
         "".join(f"#define {name} {size}\n" for name, size in sizes.items())
+        + "".join(_order(name, order) for name, order in orders.items())
         + functions
         + f"\nINLINE void update(const vec *pre, const vec *prev, const double *number, "
         f"vec *next)\n{{ /* {cell.name} */\n{update}}}\n"
         "\nINLINE void adjoint(const vec *pre, const vec *prev, const double *number, "
         f"const vec *arriving,\n                    vec *d_pre, vec *d_prev, vec *emitted)\n{{\n{back}}}\n"
     )
+
+
+def _order(name: str, order: list[int]) -> str:
+    """The gates of a window, by their places in the weights."""
+    if order == sorted(order):
+        return f"#define {name} NULL\n"
+    return f"static const int {name}[GATES] = {{{', '.join(map(str, order))}}};\n"
 
 
 def _with_parts(names: Iterable[str]) -> dict[str, str]:

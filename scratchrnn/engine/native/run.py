@@ -15,8 +15,8 @@ from torch.autograd import forward_ad
 from ...cells.cell import Cell
 from ...equations.equations import Equations
 from .. import backward, forward
-from ..columns import Columns, Operands
-from ..forward import Kept, Run, Setting
+from ..columns import Columns, Operands, Weights
+from ..forward import Kept, Run, Setting, state_shapes
 from .build import Unavailable
 from .choice import enabled, refused
 from .library import Dtypes, Functions, compiled, crew, team
@@ -41,6 +41,7 @@ _PIECE = 2e10  # operations of one call into C, which no Ctrl-C interrupts: some
 _TINY = 4e4  # of a step: a second thread would take as long to be told
 _LARGE = 1e7  # of the products outside the loop: several threads for them alone
 _CACHED = 1 << 17  # bytes of weights of which each thread may have all
+_NO_GRADIENTS = [0] * 13  # the last fields of `scan`, which only the way back has
 
 # ---------------------------------------------------------------------------------------------------- what it takes
 
@@ -92,13 +93,13 @@ def _tested(cell: Cell, functions: Dtypes) -> Dtypes | Unavailable:
     """The functions, once one small scan by them is what the torch engine makes of it, forward and back."""
     columns = Columns.of(cell)
     G, T, B, I, H = len(cell.gates), 3, 2, 3, 19  # noqa: E741
-    shapes = [(T, B, I), (len(columns.places) * H,), (G * H, I), (G * H, H)]
+    shapes = [(T, B, I), (G * H, I), (G * H, H), (G * H,), (G * H,)]
     with torch.no_grad():
         for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
-            x, bias, W_ih, W_hh = (
+            x, ih, hh, bias_ih, bias_hh = (
                 (torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) for k, s in enumerate(shapes)
             )
-            operands = Operands(x, bias, W_ih, W_hh, None, tuple(x.new_zeros(B, H) for _ in cell.states))
+            operands = Operands(x, Weights(ih, hh, bias_ih, bias_hh, None), (None,) * len(cell.states))
             setting = Setting(cell, columns, [B] * T, reverse=False, native=functions)
             ours, theirs = steps(setting, operands, True), forward.steps(setting, operands, keep=True)
             assert ours.kept is not None  # it was asked for
@@ -158,26 +159,28 @@ def steps(
     setting: Setting, operands: Operands, keep: bool = False, division: int | None = None, threads: int | None = None
 ) -> Run:
     """The loop over time, as `engine.forward.steps`. Division and threads are the shape's and torch's if not given."""
-    of, (x, bias, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
-    (B, R), (outputs, I) = given[0].shape, W_ih.shape  # noqa: E741
-    H, N = outputs // len(setting.cell.gates), x.numel() // I
+    of, x, weights = _functions(setting, operands), operands.x, operands.weights
+    shapes, N = state_shapes(setting, operands), x.numel() // x.shape[-1]
+    (B, R), H = shapes[0], weights.ih.shape[0] // len(setting.cell.gates)
     width = len(setting.columns.places) * H
     output = x.new_empty(*x.shape[:-1], R)
-    state = [s.clone(memory_format=torch.contiguous_format) for s in given]
-    kept = Kept(x.new_empty(N, width), tuple(x.new_empty(N, s.shape[1]) for s in state)) if keep else None
-    room = [of.panels_of_gates(H, I), of.panels_of_gates(H, R)]
+    state = tuple([x.new_empty(shape) for shape in shapes])
+    kept = Kept(x.new_empty(N, width), tuple([x.new_empty(N, k) for _, k in shapes])) if keep else None
+    room = [of.panels_of_gates(H, x.shape[-1]), of.panels_of_gates(H, R), width]
     if kept is None:
-        room += [min(N, of.chunk + B) * width, *(2 * s.numel() for s in state)]
-    if W_hr is not None:
+        room += [min(N, of.chunk + B) * width, *(2 * B * k for _, k in shapes)]
+    if weights.hr is not None:
         room += [of.panels(R, H), B * H]
     scratch, at = borrow(room, x)
-    pre, *prev = at[2 : 3 + len(state)] if kept is None else [t.data_ptr() for t in kept.flat()]
-    panels_hr, unprojected = (0, 0) if W_hr is None else at[-2:]
-    buffers = at[0], at[1], panels_hr, keep, pre, output.data_ptr(), unprojected, *prev
+    panels_ih, panels, bias = at[:3]
+    pre, *prev = at[3 : 4 + len(state)] if kept is None else [t.data_ptr() for t in kept.flat()]
+    panels_hr, unprojected = (0, 0) if weights.hr is None else at[-2:]
+    bias = 0 if weights.bias_ih is None else bias
+    rooms = panels_ih, panels, panels_hr, bias, keep, pre, output.data_ptr(), unprojected, *prev
     last = [t.data_ptr() for t in state]
-    _call(of, of.forward, setting, (x, bias, W_ih, W_hh, W_hr), B, division, threads, (*buffers, *last, *[0] * 11))
+    _call(of, of.forward, setting, operands, operands.state, division, threads, (*rooms, *last, *_NO_GRADIENTS))
     give_back(scratch)
-    return Run(output, tuple(state), kept)
+    return Run(output, state, kept)
 
 
 def gradients(
@@ -190,31 +193,33 @@ def gradients(
     threads: int | None = None,
 ) -> Operands:
     """The gradients of the operands, as `engine.backward.gradients`."""
-    of, (x, bias, W_ih, W_hh, W_hr, given) = _functions(setting, operands), operands
+    of, x, weights = _functions(setting, operands), operands.x, operands.weights
     pre, *prev = (t.contiguous() for t in kept.flat())
-    (B, R), (outputs, I), (N, width) = given[0].shape, W_ih.shape, pre.shape  # noqa: E741
+    shapes, I, (N, width) = state_shapes(setting, operands), x.shape[-1], pre.shape  # noqa: E741
+    (B, R), outputs = shapes[0], weights.ih.shape[0]
     H = outputs // len(setting.cell.gates)
     d_output = None if upstream.output is None else upstream.output.contiguous()
-    d_state = [
-        s.new_zeros(s.shape) if d is None else d.clone(memory_format=torch.contiguous_format)
-        for s, d in zip(given, upstream.state, strict=True)
-    ]
-    found = [
-        t.new_empty(t.shape) if n and t is not None else None for t, n in zip(operands[:5], needed[:5], strict=True)
+    d_state = tuple([x.new_empty(shape) for shape in shapes])
+    dx, *d_weights = [
+        t.new_empty(t.shape) if n and t is not None else None
+        for t, n in zip((x, *weights), (needed.x, *needed.weights), strict=True)
     ]
     rows, threads = min(N, of.chunk_back + B), team() if threads is None else threads
     room = [of.panels(I, outputs), of.panels(R, outputs), rows * width, B * width]
-    room += [of.panels(max(I, R, H), rows), threads * of.block, width]
-    if W_hr is not None:
+    room += [of.panels(max(I, R, H), rows), threads * of.block, width, width]
+    if weights.hr is not None:
         room += [of.panels(H, R), N * R, N * H]
     scratch, at = borrow(room, x)
-    panels_hr, d_emitted, unprojected = (0, 0, 0) if W_hr is None else at[-3:]
+    panels_ih, panels, d_pre, d_carry, panels_x, blocks, d_bias, lost = at[:8]
+    panels_hr, d_emitted, unprojected = (0, 0, 0) if weights.hr is None else at[8:]
+    rooms = panels_ih, panels, panels_hr, 0, 1, pre.data_ptr(), _address(d_output), unprojected
     states = [t.data_ptr() for t in (*prev, *d_state)]
-    buffers = at[0], at[1], panels_hr, 1, pre.data_ptr(), _address(d_output), unprojected, *states
-    tail = *buffers, at[2], at[3], d_emitted, *map(_address, found), at[4], at[5], at[6]
-    _call(of, of.backward, setting, (x, bias, W_ih, W_hh, W_hr), B, division, threads, tail)
+    d_bias = d_bias if needed.weights.bias_ih or needed.weights.bias_hh else 0
+    found = *map(_address, (dx, *d_weights)), panels_x, blocks, d_bias, lost
+    tail = *rooms, *states, d_pre, d_carry, d_emitted, *found
+    _call(of, of.backward, setting, operands, upstream.state, division, threads, tail)
     give_back(scratch)
-    return Operands.of([*found, *d_state])
+    return Operands(dx, Weights(*d_weights), d_state)  # type: ignore[arg-type]
 
 
 def _functions(setting: Setting, operands: Operands) -> Functions:
@@ -236,17 +241,16 @@ def _call(
     of: Functions,
     function: Any,
     setting: Setting,
+    operands: Operands,
     given: Sequence[Tensor | None],
-    B: int,
     division: int | None,
     threads: int | None,
-    buffers: Sequence[int],
+    rooms: Sequence[int],
 ) -> None:
-    """Run all steps in C, some at a time, so that Ctrl-C is answered between."""
-    dense = [None if t is None else t.contiguous() for t in given]
-    x, _, W_ih, W_hh, _ = dense
-    assert x is not None and W_ih is not None and W_hh is not None  # noqa: PT018 - one thought
-    (outputs, R), I, T, backward = W_hh.shape, W_ih.shape[1], len(setting.sizes), function is of.backward  # noqa: E741
+    """Run all steps in C, some at a time, so that Ctrl-C is answered between: the fields of `scan`, in their order."""
+    dense = [None if t is None else t.contiguous() for t in (operands.x, *operands.weights, *given)]
+    x, weights, backward = operands.x, operands.weights, function is of.backward
+    (B, R), (outputs, I), T = state_shapes(setting, operands)[0], weights.ih.shape, len(setting.sizes)  # noqa: E741
     threads = team() if threads is None else threads
     if division is None:
         division = divided(B, outputs * R, x.itemsize, threads)
@@ -255,7 +259,7 @@ def _call(
     numbers = _numbers(setting.cell) if of.numbers else None
     packed = torch.tensor(setting.sizes) if x.dim() == 2 else None
     sizes = setting.reverse, B, I, outputs // len(setting.cell.gates), R, _address(packed), _address(numbers)
-    tail = *sizes, *[_address(t) for t in dense], *buffers
+    tail = *sizes, *map(_address, dense), *rooms
     length = max(1, int(_PIECE / max(1, 2 * B * outputs * (I + R))))
     pieces = range(0, T, length)
     for start in reversed(pieces) if backward else pieces:

@@ -289,9 +289,9 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 
 /* ------------------------------------------------------------------------------------------------ the cell's equations
 
-   The cell says: GATES, those with a hidden product; SPLIT of them stand apart, PRE = SPLIT + GATES; STATES;
-   and gives update(pre, prev, number, next) and adjoint(pre, prev, number, arriving, d_pre, d_prev,
-   emitted). */
+   The cell says: GATES, those with a hidden product; SPLIT of them stand apart, PRE = SPLIT + GATES; STATES; INPUT_GATES
+   and HIDDEN_GATES, which gate of the weights is in each block of `pre` that a product reaches, NULL for as they are; and
+   gives update(pre, prev, number, next) and adjoint(pre, prev, number, arriving, d_pre, d_prev, emitted). */
 
 #include "cell"
 
@@ -311,8 +311,13 @@ struct weights {
     real *panels;
     int64_t outputs, terms; /* outputs of one gate */
     int64_t size, count;    /* of a panel, and of panels */
+    const int *gates;       /* which gates its blocks of H rows are, or NULL */
+    int64_t H;
 };
 #define PANELS_OF(outputs, vectors) (((outputs) + (vectors) * V - 1) / ((vectors) * V))
+
+/* Where in the weights the k-th row of the blocks of `pre` lies. */
+INLINE int64_t row_of(const int *gates, int64_t H, int64_t k) { return gates ? gates[k / H] * H + k % H : k; }
 
 /* V vectors as the rows of a square become its columns: each round deals two halves like a pack of cards. */
 INLINE void transpose(vec *x)
@@ -336,7 +341,7 @@ APART void pack_rows(const struct weights *w, int gates, int units, int64_t pane
     for (int u = 0; u < units; u++)
         for (int g = 0; g < gates; g++) {
             int64_t first = (panel * units + u) * V;
-            const real *from = w->W + (g * w->outputs + first) * w->stride;
+            const real *from = w->W + row_of(w->gates, w->outputs, g * w->outputs + first) * w->stride;
             for (int64_t k = 0; k < w->terms; k += V) {
                 int64_t n = MIN(V, w->terms - k);
                 vec x[V];
@@ -353,11 +358,13 @@ APART void pack_rows(const struct weights *w, int gates, int units, int64_t pane
 APART void pack_columns(const struct weights *w, int64_t panel)
 {
     real *to = w->panels + panel * w->size;
-    for (int64_t k = 0; k < w->terms; k++)
+    for (int64_t k = 0; k < w->terms; k++) {
+        const real *from = w->W + row_of(w->gates, w->H, k) * w->stride;
         for (int c = 0; c < WIDE; c++, to += V) {
             int64_t first = (panel * WIDE + c) * V;
-            store(to, load_part(w->W + k * w->stride + MIN(first, w->outputs), MAX(0, w->outputs - first)));
+            store(to, load_part(from + MIN(first, w->outputs), MAX(0, w->outputs - first)));
         }
+    }
 }
 
 /* sum[r, c] = the sum over K terms of x[r, k] * panel[k, c], for R rows and C vectors of columns.
@@ -442,6 +449,8 @@ struct large { /* y [N, outputs] = x W, or y + x W */
     real *y;
     int64_t added;
     real *panels, *blocks; /* room for W, and, of x across, for BLOCK * TERMS numbers for each thread */
+    const int *gates_W, *gates_y; /* which gates their blocks of H rows are, or NULL */
+    int64_t H;
 };
 #define TERMS 512 /* so many terms of a product at a time, and so many */
 #define BLOCK 96  /* rows of y, which stay in the cache while the panels pass by */
@@ -464,22 +473,24 @@ static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real
 APART void large_tile(const struct large *a, int64_t first, int64_t rows, const real *x, int64_t stride, int64_t k,
                       int64_t n, int64_t unit, const real *panel)
 {
-    real *y = a->y + first * a->outputs + unit;
     vec sum[8 * WIDE];
     times_wide(rows, 0, x, stride, n, RUN, panel, sum);
-    for (int r = 0; r < rows; r++, y += a->outputs)
+    for (int r = 0; r < rows; r++) {
+        real *y = a->y + row_of(a->gates_y, a->H, first + r) * a->outputs + unit;
         UNROLL for (int c = 0; c < WIDE; c++) {
             int64_t left = MAX(0, a->outputs - unit - c * V);
             if (k > 0 || a->added)
                 sum[r * WIDE + c] += load_part(y + c * V, left);
             store_part(y + c * V, sum[r * WIDE + c], left);
         }
+    }
 }
 
 /* `fresh`: W is still to be put in panels, each as it is needed. */
 static void multiply_large(const struct large *a, int fresh, struct team *team, int64_t me, int64_t size)
 {
-    struct weights w = {a->W, a->outputs, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE)};
+    struct weights w = {a->W, a->outputs, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE),
+                        a->gates_W, a->H};
     struct share s = share_of(&w, !a->across && w.count >= size, 1, 1, me, size);
     int64_t blocks = (a->N + BLOCK - 1) / BLOCK, groups = s.groups, mine = s.tile;
     blocks = (blocks + groups - 1) / groups * groups;
@@ -518,21 +529,23 @@ struct scan { /* every field has eight bytes, as Python fills them */
     int64_t reverse, B, I, H, R;
     const int64_t *sizes;                /* the rows of each step, or NULL: B */
     const double *number;                /* what the equations have from outside */
-    const real *x, *bias;                /* [N, I], and [PRE * H] or NULL */
-    const real *W_ih, *W_hh, *W_hr;      /* [GATES * H, I], [GATES * H, R], and [R, H] or NULL */
-    real *panels_ih, *panels, *panels_hr; /* room for them */
+    const real *x;                       /* [N, I] */
+    const real *W_ih, *W_hh, *bias_ih, *bias_hh, *W_hr; /* [GATES * H, I or R], [GATES * H] or NULL, [R, H] or NULL */
+    const real *given[STATES];           /* [B, .], the initial states; backward: the gradients of the last; NULL: zeros */
+    real *panels_ih, *panels, *panels_hr; /* room for the weights in panels, */
+    real *bias;                          /* and for both biases in one, [PRE * H]; NULL without */
     int64_t keep;
     real *pre;                   /* [N, PRE * H] or of one chunk, forward: the input product, to which sums are added */
     real *output;                /* [N, R]; backward: its gradient, or NULL */
     real *unprojected;           /* forward [B, H], backward [N, H] */
     real *prev[STATES];          /* of all steps [N, .], or of one step and the next [2, B, .] */
-    real *state[STATES];         /* [B, .], first the initial, then the last; backward: the gradients of those */
+    real *state[STATES];         /* [B, .], the last; backward: the gradients, in the end of the initial */
     /* only backward */
     real *d_pre, *d_carry;       /* of one chunk, and of the step behind it [B, PRE * H] */
     real *d_emitted;             /* [N, R], of what is projected */
-    real *dx, *d_bias, *dW_ih, *dW_hh, *dW_hr; /* NULL for those that nobody needs */
+    real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* NULL for those that nobody needs */
     real *panels_x, *blocks;     /* room for rows of a chunk, and for those that a thread turns */
-    real *lost;                  /* of d_bias by rounding */
+    real *d_bias, *lost;         /* [PRE * H], of both biases or NULL; what it has lost by rounding */
 };
 #define CHUNK 128       /* rows, at least, that are multiplied at once on the way forward, */
 #define CHUNK_BACK 512  /* and back: they stay in the cache until they are taken */
@@ -549,19 +562,31 @@ INLINE int64_t width(const struct scan *a, int s) { return s == 0 ? a->R : a->H;
 INLINE struct weights hidden_weights(const struct scan *a, int backward)
 {
     if (backward)
-        return (struct weights){a->W_hh, a->R, a->panels, a->R, GATES * a->H, WIDE * V * GATES * a->H, PANELS_OF(a->R, WIDE)};
-    return (struct weights){a->W_hh, a->R, a->panels, a->H, a->R, COLUMNS * V * a->R, PANELS_OF(a->H, UNITS)};
+        return (struct weights){a->W_hh, a->R, a->panels, a->R, GATES * a->H, WIDE * V * GATES * a->H, PANELS_OF(a->R, WIDE),
+                                HIDDEN_GATES, a->H};
+    return (struct weights){a->W_hh, a->R, a->panels, a->H, a->R, COLUMNS * V * a->R, PANELS_OF(a->H, UNITS),
+                            HIDDEN_GATES, a->H};
 }
 
 INLINE struct weights input_weights(const struct scan *a)
 {
-    return (struct weights){a->W_ih, a->I, a->panels_ih, a->H, a->I, COLUMNS * V * a->I, PANELS_OF(a->H, UNITS)};
+    return (struct weights){a->W_ih, a->I, a->panels_ih, a->H, a->I, COLUMNS * V * a->I, PANELS_OF(a->H, UNITS),
+                            INPUT_GATES, a->H};
 }
 
 INLINE struct weights projection(const struct scan *a, int backward)
 {
     int64_t terms = backward ? a->R : a->H, outputs = backward ? a->H : a->R;
-    return (struct weights){a->W_hr, a->H, a->panels_hr, outputs, terms, WIDE * V * terms, PANELS_OF(outputs, WIDE)};
+    return (struct weights){a->W_hr, a->H, a->panels_hr, outputs, terms, WIDE * V * terms, PANELS_OF(outputs, WIDE), NULL, 0};
+}
+
+static void put_given(const struct scan *a, int s, real *to)
+{
+    size_t bytes = sizeof(real) * a->B * width(a, s);
+    if (a->given[s] && bytes > 0)
+        memcpy(to, a->given[s], bytes);
+    else
+        memset(to, 0, bytes);
 }
 
 static void pack(const struct scan *a, int backward, int64_t me, int64_t team)
@@ -650,14 +675,20 @@ APART void project_tile(const struct scan *a, const struct weights *w, const str
         }
 }
 
-/* Put the initial state of each row where its first step looks for it. */
+/* The two biases in one, and the initial state of each row where its first step looks for it. */
 static void begin(const struct scan *a)
 {
+    for (int64_t p = 0, H = a->H; a->bias && p < PRE; p++) {
+        const real *ih = p < GATES ? a->bias_ih + row_of(INPUT_GATES, H, p * H) : NULL;
+        const real *hh = p < SPLIT ? NULL : a->bias_hh + row_of(HIDDEN_GATES, H, (p - SPLIT) * H);
+        for (int64_t k = 0; k < H; k++)
+            a->bias[p * H + k] = (ih ? ih[k] : 0) + (hh ? hh[k] : 0);
+    }
     for (int s = 0; s < STATES; s++) {
         int64_t W = width(a, s), row = a->first_row;
-        if (!a->keep && a->B > 0)
-            for (int half = 0; half < 2; half++)
-                memcpy(a->prev[s] + half * a->B * W, a->state[s], sizeof(real) * a->B * W);
+        put_given(a, s, a->state[s]);
+        for (int half = 0; !a->keep && half < 2; half++)
+            put_given(a, s, a->prev[s] + half * a->B * W);
         for (int64_t k = 0, before = 0; a->keep && k < a->T; k++) {
             int64_t n = rows_at(a, k);
             if (n > before)
@@ -849,15 +880,28 @@ static void add_rows(const struct scan *a, int64_t rows, int added, int64_t me, 
     }
 }
 
+/* Each bias's gradient from the sums of dpre. */
+static void part_bias(const struct scan *a)
+{
+    for (int64_t g = 0, H = a->H; g < GATES; g++) {
+        if (a->d_bias_ih)
+            memcpy(a->d_bias_ih + row_of(INPUT_GATES, H, g * H), a->d_bias + g * H, sizeof(real) * H);
+        if (a->d_bias_hh)
+            memcpy(a->d_bias_hh + row_of(HIDDEN_GATES, H, g * H), a->d_bias + (g + SPLIT) * H, sizeof(real) * H);
+    }
+}
+
 /* What so many rows, of the chunk that begins with row `lowest`, give to the gradients of x and the weights. */
 static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, int added, struct team *team, int64_t me, int64_t size)
 {
     int64_t width = PRE * a->H, outputs = GATES * a->H, I = a->I, H = a->H, R = a->R;
     const real *d_hidden = a->d_pre + SPLIT * H;
     struct large products[] = {
-        {rows, I, outputs, a->d_pre, width, 0, a->W_ih, a->dx + lowest * I, 0, a->panels_ih, NULL},
-        {outputs, I, rows, a->d_pre, width, 1, a->x + lowest * I, a->dW_ih, added, a->panels_x, a->blocks},
-        {outputs, R, rows, d_hidden, width, 1, a->prev[0] + lowest * R, a->dW_hh, added, a->panels_x, a->blocks},
+        {rows, I, outputs, a->d_pre, width, 0, a->W_ih, a->dx + lowest * I, 0, a->panels_ih, NULL, INPUT_GATES, NULL, H},
+        {outputs, I, rows, a->d_pre, width, 1, a->x + lowest * I, a->dW_ih, added, a->panels_x, a->blocks, NULL,
+         INPUT_GATES, H},
+        {outputs, R, rows, d_hidden, width, 1, a->prev[0] + lowest * R, a->dW_hh, added, a->panels_x, a->blocks, NULL,
+         HIDDEN_GATES, H},
         {R, H, rows, a->d_emitted + lowest * R, R, 1, a->unprojected + lowest * H, a->dW_hr, added, a->panels_x, a->blocks},
     };
     const real *needed[] = {a->dx, a->dW_ih, a->dW_hh, a->dW_hr};
@@ -878,6 +922,8 @@ static void backward_part(const void *call, struct team *team, int64_t me, int64
     const real *d_later = a->d_carry;
     if (a->to == a->T) {
         pack(a, 1, me, size);
+        for (int s = 0; me == 0 && s < STATES; s++)
+            put_given(a, s, a->state[s]);
         meet(team, size);
     }
     for (int64_t k = a->to, first = k; k > a->from;) {
@@ -904,6 +950,8 @@ static void backward_part(const void *call, struct team *team, int64_t me, int64
     if (a->from == 0) {
         struct backstep t = {0, rows_at(a, 0), 0, NULL, d_later};
         step_back(a, &t, -1, team, me, size);
+        if (me == 0)
+            part_bias(a);
     }
 }
 

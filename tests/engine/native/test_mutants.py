@@ -153,8 +153,8 @@ BUGS = {
         {"dweight_hr_l0", "dinput"},
     ),
     "the gates' weights in the order of units": (
-        "const real *from = w->W + (g * w->outputs + first) * w->stride;",
-        "const real *from = w->W + ((gates - 1 - g) * w->outputs + first) * w->stride;",
+        "row_of(w->gates, w->outputs, g * w->outputs + first) * w->stride;",
+        "row_of(w->gates, w->outputs, (gates - 1 - g) * w->outputs + first) * w->stride;",
         "LSTM",
         {"output"},
     ),

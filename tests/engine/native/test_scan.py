@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import scratchrnn as sr
 from scratchrnn.engine import backward, forward
-from scratchrnn.engine.columns import Columns, Operands
+from scratchrnn.engine.columns import Columns, Operands, Weights
 from scratchrnn.engine.forward import Run, Setting
 from scratchrnn.engine.native import run as native
 from scratchrnn.engine.native import scratch
@@ -50,13 +50,14 @@ def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, b
     rows, R = len(cell.gates) * H, R or H
     sizes = [B] * T if not packed else [B, *sorted(torch.randint(1, B + 1, (T - 1,)).tolist(), reverse=True)]
     x = torch.randn(sum(sizes), I, dtype=dtype) if packed else torch.randn(T, B, I, dtype=dtype)
-    shapes = [(len(columns.places) * H,) if bias else None, (rows, I), (rows, R), (R, H) if R != H else None]
+    biases = [(rows,) if bias else None] * 2
+    shapes = [(rows, I), (rows, R), *biases, (R, H) if R != H else None]
     weights = [None if s is None else 0.3 * torch.randn(s, dtype=dtype) for s in shapes]
     state = tuple(torch.randn(B, H if s else R, dtype=dtype) for s in range(len(cell.states)))
     state = tuple(
         s.abs() + 1 if n == "n" else s for n, s in zip(cell.states, state, strict=True)
     )  # sLSTM divides by it
-    return Setting(cell, columns, sizes, reverse), Operands(x, *weights, state)
+    return Setting(cell, columns, sizes, reverse), Operands(x, Weights(*weights), state)
 
 
 def upstream_of(run):
@@ -178,11 +179,30 @@ def test_saturated_infinite_and_undefined_numbers_are_the_torch_engines(name, va
 def test_strided_inputs_are_what_they_show():
     setting, operands = scan_of(BY_NAME["LSTM"], 4, 3, 5, 18)
     x = torch.randn(3, 5, 4, dtype=torch.float64).permute(2, 0, 1)
-    W_hh = operands.W_hh.T.contiguous().T
+    weights = operands.weights._replace(hh=operands.weights.hh.T.contiguous().T)
     state = tuple(torch.randn(1, 18, dtype=torch.float64).expand(3, 18) for _ in range(2))
-    assert_same(setting, operands._replace(x=x, W_hh=W_hh, state=state))
+    assert_same(setting, operands._replace(x=x, weights=weights, state=state))
     strided = torch.randn(72, 10, dtype=torch.float64)[:, ::2]
-    assert_same(setting, operands._replace(W_ih=strided))
+    assert_same(setting, operands._replace(weights=weights._replace(ih=strided)))
+
+
+@each_row
+@pytest.mark.parametrize("how", [{}, {"packed": True}, {"packed": True, "reverse": True}], ids=str)
+def test_a_state_that_is_not_given_is_zeros(row, how):
+    """On both engines, forward and, as the gradient of a last state, back. An sLSTM's is nan: it divides by a state."""
+    same = {"rtol": 0, "atol": 0, "equal_nan": True}
+    setting, operands = scan_of(row, 4, 5, 3, 18, **how)
+    zeros = operands._replace(state=tuple(torch.zeros_like(s) for s in operands.state))
+    none = operands._replace(state=(None,) * len(operands.state))
+    for engine in (native, forward):
+        expected, found = (engine.steps(setting, each, keep=True) for each in (zeros, none))
+        torch.testing.assert_close((found.output, found.state), (expected.output, expected.state), **same)
+    upstream = Run(torch.randn_like(found.output), tuple(torch.zeros_like(s) for s in found.state))
+    for engine in (native, backward):
+        expected = engine.gradients(setting, zeros, found.kept, all_of(zeros), upstream)
+        upstream_none = upstream._replace(state=(None,) * len(found.state))
+        given = engine.gradients(setting, none, found.kept, all_of(zeros), upstream_none)
+        torch.testing.assert_close(present(given.flat()), present(expected.flat()), **same)
 
 
 @each_row
