@@ -17,6 +17,8 @@ LOWERED = (*HALF, torch.float32)  # what autocast rounds: it leaves float64 and 
 
 def autocast_dtype(x: Tensor) -> torch.dtype | None:
     """The dtype to which autocast rounds `x` on its device, None where it is off or leaves it alone."""
+    if not torch._C._is_any_autocast_enabled():
+        return None
     device = x.device.type
     if x.dtype in LOWERED and device != "meta" and torch.is_autocast_enabled(device):  # meta raises when asked
         return torch.get_autocast_dtype(device)

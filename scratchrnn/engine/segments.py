@@ -48,6 +48,7 @@ def _gradients_in_segments(
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
     dx = torch.empty_like(x) if needed.x else None
     d_weights: list[Any] = []
+    needed = needed._replace(state=(True,) * len(operands.state))  # by the segment before
     d_state = upstream.state
     for (segment, rows), *start in reversed([*zip(setting.segments(), *kept.state_prev, strict=True)]):
         part = operands._replace(x=x[rows], state=tuple(start))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -158,7 +159,7 @@ class RecurrentLayer(RecurrentParameters):
         dtypes = precision(x, carried if self._adds_to_state(layout.packed is not None) else None, self.proj_size > 0)
         D, zeros = self._directions, (None,) * len(self.cell.states)
         last: list[State] = []
-        with without_autocast(x):
+        with contextlib.nullcontext() if dtypes is None else without_autocast(x):
             for k in range(self.num_layers):
                 x = x if dtypes is None else dtypes.enter(x)  # [T, B, I], or [N, I] packed
                 halves = []

@@ -19,13 +19,10 @@ from . import emit
 from .build import Unavailable, load
 
 
-class Functions(NamedTuple):
-    """The scan of one cell in one dtype."""
+class Layout(NamedTuple):
+    """What must be known of scan.c to make room for it."""
 
-    forward: Any
-    backward: Any
-    pack: Callable[..., bytes]  # the fields of `scan`
-    numbers: bool  # whether the lines have some from outside
+    bytes: int  # of a number
     lanes: int  # V
     units: int  # vectors of units in a panel of gates
     columns: int  # vectors in it
@@ -43,6 +40,16 @@ class Functions(NamedTuple):
         """And those of all gates."""
         units = self.units * self.lanes
         return -(-outputs // units) * self.columns * self.lanes * terms
+
+
+class Functions(NamedTuple):
+    """The scan of one cell in one dtype."""
+
+    forward: Any
+    backward: Any
+    pack: Callable[..., bytes]  # the fields of `scan`
+    numbers: bool  # whether the lines have some from outside
+    layout: Layout
 
 
 Dtypes = dict[torch.dtype, Functions]
@@ -71,8 +78,8 @@ def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
     forward, backward = (getattr(library, f"{name}_{real}") for name in ("forward", "backward"))
     for function in (forward, backward):
         function.argtypes, function.restype = [ctypes.c_char_p], None
-    *layout, fields = (ctypes.c_int64 * 8).in_dll(library, f"layout_{real}")
-    return Functions(forward, backward, Struct(f"{fields}q").pack, numbers, *layout)
+    *layout, fields = (ctypes.c_int64 * 9).in_dll(library, f"layout_{real}")
+    return Functions(forward, backward, Struct(f"{fields}q").pack, numbers, Layout(*layout))
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

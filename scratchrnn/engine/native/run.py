@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,11 @@ from ...cells.cell import Cell
 from ...equations.equations import Equations
 from .. import backward, forward
 from ..columns import Columns, Operands, Weights
-from ..forward import Kept, Run, Setting, state_shapes
+from ..forward import Kept, Run, Setting
 from .build import Unavailable
 from .choice import enabled, refused
-from .library import Dtypes, Functions, compiled, crew, team
-from .scratch import borrow, give_back
+from .library import Dtypes, Functions, Layout, compiled, crew, team
+from .scratch import borrow, give_back, parts
 
 _compiling = Lock()
 
@@ -38,7 +39,7 @@ ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 """How the work of a scan is divided, as in scan.c."""
 
 _PIECE = 2e10  # operations of one call into C, which no Ctrl-C interrupts: some tenths of a second
-_TINY = 4e4  # of a step: a second thread would take as long to be told
+_TINY = 4e4  # operations of a step
 _LARGE = 1e7  # of the products outside the loop: several threads for them alone
 _CACHED = 1 << 17  # bytes of weights of which each thread may have all
 _NO_GRADIENTS = [0] * 13  # the last fields of `scan`, which only the way back has
@@ -146,9 +147,14 @@ def refused_tensors(tensors: Sequence[Tensor]) -> str | None:
 # ---------------------------------------------------------------------------------------------------- one scan
 
 
+def _tiny(batch: int, weights: int) -> bool:
+    """Whether a second thread would take as long to be told as a step by one takes."""
+    return 2 * batch * weights < _TINY
+
+
 def divided(batch: int, weights: int, itemsize: int, threads: int) -> int:
     """How the work of steps of so many rows and so many weights is divided among threads."""
-    if threads == 1 or 2 * batch * weights < _TINY:
+    if threads == 1 or _tiny(batch, weights):
         return ONE_THREAD
     if batch >= 4 * threads and weights * itemsize <= _CACHED:
         return ROWS_ALONE
@@ -160,25 +166,20 @@ def steps(
 ) -> Run:
     """The loop over time, as `engine.forward.steps`. Division and threads are the shape's and torch's if not given."""
     of, x, weights = _functions(setting, operands), operands.x, operands.weights
-    shapes, N = state_shapes(setting, operands), x.numel() // x.shape[-1]
-    (B, R), H = shapes[0], weights.ih.shape[0] // len(setting.cell.gates)
-    width = len(setting.columns.places) * H
+    sizes = _sizes(setting, operands)
+    N, R, width = sizes.N, sizes.R, sizes.width
     output = x.new_empty(*x.shape[:-1], R)
-    state = tuple([x.new_empty(shape) for shape in shapes])
-    kept = Kept(x.new_empty(N, width), tuple([x.new_empty(N, k) for _, k in shapes])) if keep else None
-    room = [of.panels_of_gates(H, x.shape[-1]), of.panels_of_gates(H, R), width]
-    if kept is None:
-        room += [min(N, of.chunk + B) * width, *(2 * B * k for _, k in shapes)]
-    if weights.hr is not None:
-        room += [of.panels(R, H), B * H]
-    scratch, at = borrow(room, x)
-    panels_ih, panels, bias = at[:3]
-    pre, *prev = at[3 : 4 + len(state)] if kept is None else [t.data_ptr() for t in kept.flat()]
-    panels_hr, unprojected = (0, 0) if weights.hr is None else at[-2:]
-    bias = 0 if weights.bias_ih is None else bias
+    state = tuple([x.new_empty(shape) for shape in sizes.of_states()])
+    kept = Kept(x.new_empty(N, width), tuple([x.new_empty(N, s.shape[1]) for s in state])) if keep else None
+    scratch, at = borrow(_room(of.layout, sizes, keep), x)
+    panels_ih, panels, panels_hr, bias, unprojected = at[:5]
+    if weights.bias_ih is None:
+        bias = 0
+    pre, *prev = at[5:] if kept is None else [t.data_ptr() for t in kept.flat()]
     rooms = panels_ih, panels, panels_hr, bias, keep, pre, output.data_ptr(), unprojected, *prev
     last = [t.data_ptr() for t in state]
-    _call(of, of.forward, setting, operands, operands.state, division, threads, (*rooms, *last, *_NO_GRADIENTS))
+    how = _how(sizes, of.layout, False, division, threads)
+    _call(of, of.forward, setting, sizes, operands, operands.state, how, (*rooms, *last, *_NO_GRADIENTS))
     give_back(scratch)
     return Run(output, state, kept)
 
@@ -194,32 +195,86 @@ def gradients(
 ) -> Operands:
     """The gradients of the operands, as `engine.backward.gradients`."""
     of, x, weights = _functions(setting, operands), operands.x, operands.weights
-    pre, *prev = (t.contiguous() for t in kept.flat())
-    shapes, I, (N, width) = state_shapes(setting, operands), x.shape[-1], pre.shape  # noqa: E741
-    (B, R), outputs = shapes[0], weights.ih.shape[0]
-    H = outputs // len(setting.cell.gates)
+    sizes, needed_x, needed_weights = _sizes(setting, operands), needed.x, needed.weights
+    pre, *prev = [t.contiguous() for t in kept.flat()]
     d_output = None if upstream.output is None else upstream.output.contiguous()
-    d_state = tuple([x.new_empty(shape) for shape in shapes])
+    d_state = [x.new_empty(shape) if n else None for shape, n in zip(sizes.of_states(), needed.state, strict=True)]
     dx, *d_weights = [
         t.new_empty(t.shape) if n and t is not None else None
-        for t, n in zip((x, *weights), (needed.x, *needed.weights), strict=True)
+        for t, n in zip((x, *weights), (needed_x, *needed_weights), strict=True)
     ]
-    rows, threads = min(N, of.chunk_back + B), team() if threads is None else threads
-    room = [of.panels(I, outputs), of.panels(R, outputs), rows * width, B * width]
-    room += [of.panels(max(I, R, H), rows), threads * of.block, width, width]
-    if weights.hr is not None:
-        room += [of.panels(H, R), N * R, N * H]
-    scratch, at = borrow(room, x)
-    panels_ih, panels, d_pre, d_carry, panels_x, blocks, d_bias, lost = at[:8]
-    panels_hr, d_emitted, unprojected = (0, 0, 0) if weights.hr is None else at[8:]
+    how = _how(sizes, of.layout, sizes.N * sizes.I * sizes.outputs > _LARGE, division, threads)
+    scratch, at = borrow(_room_back(of.layout, sizes, how[1]), x)
+    panels_ih, panels, panels_hr, unprojected, d_pre, d_carry, d_emitted, panels_x, blocks, d_bias, lost, *running = at
     rooms = panels_ih, panels, panels_hr, 0, 1, pre.data_ptr(), _address(d_output), unprojected
-    states = [t.data_ptr() for t in (*prev, *d_state)]
-    d_bias = d_bias if needed.weights.bias_ih or needed.weights.bias_hh else 0
+    running = [place if d is None else d.data_ptr() for d, place in zip(d_state, running, strict=True)]
+    if not (needed_weights.bias_ih or needed_weights.bias_hh):
+        d_bias = 0
     found = *map(_address, (dx, *d_weights)), panels_x, blocks, d_bias, lost
-    tail = *rooms, *states, d_pre, d_carry, d_emitted, *found
-    _call(of, of.backward, setting, operands, upstream.state, division, threads, tail)
+    tail = *rooms, *[t.data_ptr() for t in prev], *running, d_pre, d_carry, d_emitted, *found
+    _call(of, of.backward, setting, sizes, operands, upstream.state, how, tail)
     give_back(scratch)
-    return Operands(dx, Weights(*d_weights), d_state)  # type: ignore[arg-type]
+    return Operands(dx, Weights(*d_weights), tuple(d_state))  # type: ignore[arg-type]
+
+
+class _Sizes(NamedTuple):
+    """Of one scan, by its letters; `width`: of a row of pre-activations."""
+
+    states: int
+    B: int
+    N: int
+    I: int  # noqa: E741
+    H: int
+    R: int
+    width: int
+    outputs: int
+    projected: bool
+
+    def of_states(self) -> list[tuple[int, int]]:
+        """[B, R], [B, H], ..."""
+        return [(self.B, self.R), *[(self.B, self.H)] * (self.states - 1)]
+
+
+def _sizes(setting: Setting, operands: Operands) -> _Sizes:
+    x, (ih, hh, *_, hr), (first, *others) = operands
+    (outputs, I), R, steps = ih.shape, hh.shape[1], setting.sizes  # noqa: E741
+    H = outputs // len(setting.cell.gates)
+    B = (max(steps) if steps else 0) if first is None else first.shape[0]
+    width = len(setting.columns.places) * H
+    return _Sizes(1 + len(others), B, x.numel() // I, I, H, R, width, outputs, hr is not None)
+
+
+def _how(sizes: _Sizes, of: Layout, large: bool, division: int | None, threads: int | None) -> tuple[int, int]:
+    """The division of work, and the threads; `large`: whether there are products outside the loop that want several."""
+    weights = sizes.outputs * sizes.R
+    if threads is None:
+        threads = team() if large or not _tiny(sizes.B, weights) else 1
+    if division is None:
+        division = divided(sizes.B, weights, of.bytes, threads)
+    return division, threads if large or division != ONE_THREAD else 1
+
+
+@lru_cache(1 << 10)
+def _room(of: Layout, sizes: _Sizes, keep: bool) -> tuple[int, ...]:
+    """The parts of what a scan needs beside what it gives."""
+    states, B, N, I, H, R, width, _, projected = sizes  # noqa: E741
+    room = [of.panels_of_gates(H, I), of.panels_of_gates(H, R)]
+    room += [of.panels(R, H) if projected else 0, width, B * H if projected else 0]
+    if not keep:
+        room += [min(N, of.chunk + B) * width, 2 * B * R, *[2 * B * H] * (states - 1)]
+    return parts(room, of.bytes)
+
+
+@lru_cache(1 << 10)
+def _room_back(of: Layout, sizes: _Sizes, threads: int) -> tuple[int, ...]:
+    """And of what its gradients need."""
+    states, B, N, I, H, R, width, outputs, projected = sizes  # noqa: E741
+    rows = min(N, of.chunk_back + B)
+    room = [of.panels(I, outputs), of.panels(R, outputs)]
+    room += [of.panels(H, R), N * H] if projected else [0, 0]
+    room += [rows * width, B * width, N * R if projected else 0]
+    room += [of.panels(max(I, R, H), rows), threads * of.block, width, width]
+    return parts([*room, B * R, *[B * H] * (states - 1)], of.bytes)
 
 
 def _functions(setting: Setting, operands: Operands) -> Functions:
@@ -241,30 +296,24 @@ def _call(
     of: Functions,
     function: Any,
     setting: Setting,
+    sizes: _Sizes,
     operands: Operands,
     given: Sequence[Tensor | None],
-    division: int | None,
-    threads: int | None,
+    how: tuple[int, int],
     rooms: Sequence[int],
 ) -> None:
     """Run all steps in C, some at a time, so that Ctrl-C is answered between: the fields of `scan`, in their order."""
     dense = [None if t is None else t.contiguous() for t in (operands.x, *operands.weights, *given)]
-    x, weights, backward = operands.x, operands.weights, function is of.backward
-    (B, R), (outputs, I), T = state_shapes(setting, operands)[0], weights.ih.shape, len(setting.sizes)  # noqa: E741
-    threads = team() if threads is None else threads
-    if division is None:
-        division = divided(B, outputs * R, x.itemsize, threads)
-    if division == ONE_THREAD and not (backward and x.numel() * outputs > _LARGE):
-        threads = 1
+    _, B, _, I, H, R, _, outputs, _ = sizes  # noqa: E741
+    x, T, (division, threads) = operands.x, len(setting.sizes), how
     numbers = _numbers(setting.cell) if of.numbers else None
     packed = torch.tensor(setting.sizes) if x.dim() == 2 else None
-    sizes = setting.reverse, B, I, outputs // len(setting.cell.gates), R, _address(packed), _address(numbers)
-    tail = *sizes, *map(_address, dense), *rooms
+    tail = setting.reverse, B, I, H, R, _address(packed), _address(numbers), *map(_address, dense), *rooms
     length = max(1, int(_PIECE / max(1, 2 * B * outputs * (I + R))))
-    pieces = range(0, T, length)
-    for start in reversed(pieces) if backward else pieces:
+    pieces, back = range(0, T, length), function is of.backward
+    for start in reversed(pieces) if back else pieces:
         end = min(start + length, T)
-        row = _first_row(setting, end if backward else start)
+        row = _first_row(setting, end if back else start)
         function(of.pack(*crew(threads), division, T, start, end, row, *tail))
 
 

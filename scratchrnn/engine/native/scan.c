@@ -957,4 +957,4 @@ static void backward_part(const void *call, struct team *team, int64_t me, int64
 
 void backward(const struct scan *a) { together(a, backward_part); }
 
-const int64_t layout[] = {V, UNITS, COLUMNS, WIDE, CHUNK, CHUNK_BACK, BLOCK * TERMS, sizeof(struct scan) / 8}; /* what Python must know to make room */
+const int64_t layout[] = {REAL_BYTES, V, UNITS, COLUMNS, WIDE, CHUNK, CHUNK_BACK, BLOCK * TERMS, sizeof(struct scan) / 8}; /* what Python must know to make room */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import accumulate
 
 import torch
@@ -15,17 +15,22 @@ _KEPT = 1 << 26  # bytes that a thread may keep: new memory costs a page fault f
 _of_thread = threading.local()
 
 
-def borrow(room: Sequence[int], like: Tensor) -> tuple[Tensor, list[int]]:
-    """A buffer for so many numbers each, of the dtype of `like`, and the addresses where they begin.
+def parts(room: Iterable[int], itemsize: int) -> tuple[int, ...]:
+    """Where in a buffer the parts for so many numbers each begin, and the last one ends, in bytes."""
+    return 0, *accumulate(-(-k * itemsize // _LINE) * _LINE for k in room)
+
+
+def borrow(parts: tuple[int, ...], like: Tensor) -> tuple[Tensor, list[int]]:
+    """A buffer of these parts, and the addresses where they begin.
 
     It is the caller's alone until it is given back: a signal may call a layer between.
     """
-    ends = [*accumulate(-(-k * like.itemsize // _LINE) * _LINE for k in room)]
+    *begins, size = parts
     buffer: Tensor | None = _of_thread.__dict__.pop("buffer", None)
-    if buffer is None or buffer.numel() < ends[-1]:
-        buffer = like.new_empty(ends[-1], dtype=torch.uint8)
+    if buffer is None or buffer.numel() < size:
+        buffer = like.new_empty(size, dtype=torch.uint8)
     start = buffer.data_ptr()
-    return buffer, [start, *(start + end for end in ends[:-1])]
+    return buffer, [start + begin for begin in begins]
 
 
 def give_back(buffer: Tensor) -> None:
