@@ -27,6 +27,7 @@ INPUT_SIZE, HIDDEN_SIZE = 32, 100
 STEPS = 1000
 _BATCH, _LENGTH, _RATE = 16, 256, 1e-2  # stretches of a step, characters of each, Adam's learning rate at first
 _RECIPE = 1  # one more wherever the training changes: what was kept is then trained anew
+_DIGITS = 32  # of a file's name, hexadecimal ones
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,26 @@ def remember_long(layer: Any, longest: int) -> None:
 # ---------------------------------------------------------------------------------------------------- kept
 
 
+def files() -> list[Path]:
+    """Those of the cache folder in which a model is kept.
+
+    Raises:
+        Unavailable: there is no cache folder.
+    """
+    return sorted(folder().glob(_named("*", "[0-9a-f]" * _DIGITS)))
+
+
 def _path(kind: str, text: str, steps: int) -> Path | None:
     """Where the model is kept, or none where there is no cache folder."""
     told = "\0".join([str(_RECIPE), str(steps), text])
     try:
-        return folder() / f"explored_{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}.pt"
+        return folder() / _named(kind, hashlib.sha256(told.encode()).hexdigest()[:_DIGITS])
     except Unavailable:
         return None
+
+
+def _named(kind: str, digest: str) -> str:
+    return f"explored_{kind}-{digest}.pt"
 
 
 def _save(path: Path, content: Any) -> None:
