@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..record import Record, Records
+from ..record import Record, Records, place
 from ..run_by import LAYER, ONE_STEP, run_by
 from .measures import (
     dead,
@@ -111,8 +111,7 @@ class LayerReport:
     @property
     def title(self) -> str:
         """Where it stands: `encoder.lstm, layer 0, reverse`."""
-        named = f"{self.name}, " if self.name else ""
-        return f"{named}layer {self.layer}{', reverse' if self.reverse else ''}"
+        return place(self.name, self.layer, self.reverse)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python, as JSON has it; None for what is not known, and for a span without end."""
@@ -208,12 +207,12 @@ def report(
         raise ValueError("gradients should be trace.gradients(loss), this is a trace of gates and states")
     if reached is not None and reached.keys() != records.keys():
         raise ValueError(f"gradients should be of the layers of the trace, {_places(records)}; got {_places(reached)}")
-    if empty := {place: calls for place, calls in records.items() if not any(call.valid().any() for call in calls)}:
+    if empty := {where: calls for where, calls in records.items() if not any(call.valid().any() for call in calls)}:
         raise ValueError(f"trace should have one sequence at least, got a batch of 0 in {_places(empty)}")
     found = []
-    for place, calls in records.items():
-        radii = {} if model is None else spectral_radius(_part(model, place[0], calls[0]), *place[1:])
-        found.append(_layer(place, calls, None if reached is None else reached[place], radii))
+    for where, calls in records.items():
+        radii = {} if model is None else spectral_radius(_part(model, where[0], calls[0]), *where[1:])
+        found.append(_layer(where, calls, None if reached is None else reached[where], radii))
     return TraceReport(tuple(found))
 
 
@@ -236,7 +235,7 @@ def _pooled(argument: str, trace: OfLayer | OfModel) -> dict[Place, list[Record]
 
 
 def _places(records: Mapping[Place, Any]) -> str:
-    return "; ".join(f"{name or 'the layer'} layer {k}{' reverse' * reverse}" for name, k, reverse in records)
+    return "; ".join(place(*where) for where in records)
 
 
 def _part(model: Any, name: str, record: Record) -> Any:
@@ -258,9 +257,9 @@ def _part(model: Any, name: str, record: Record) -> Any:
 
 
 def _layer(
-    place: Place, calls: list[Record], gradients: list[Record] | None, radii: Mapping[str, float]
+    where: Place, calls: list[Record], gradients: list[Record] | None, radii: Mapping[str, float]
 ) -> LayerReport:
-    name, k, reverse = place
+    name, k, reverse = where
     cell, valid = calls[0].cell, [record.valid() for record in calls]
     rows = {n: torch.cat([r[n].detach()[v] for r, v in zip(calls, valid, strict=True)]) for n in calls[0].tensors}
     every = Record({n: t.unsqueeze(1) for n, t in rows.items()}, cell)  # of all calls and sequences, as of one
