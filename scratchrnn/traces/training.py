@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -170,19 +169,3 @@ def _save(path: Path, content: Any) -> None:
             except BaseException:
                 os.unlink(file.name)
                 raise
-
-
-# -------------------------------------------------------------------------------------------------- the text
-
-
-def held_out(text: str) -> tuple[str, str]:
-    """What a model learns from, and the last tenth, which it has never seen: cut between paragraphs."""
-    cut = text.rfind("\n\n", 0, len(text) - len(text) // 10) + 2
-    return text[:cut], text[cut:]
-
-
-def passage(text: str, length: int) -> str:
-    """A stretch of the text in which there is something to remember: the most brackets and quotation marks."""
-    starts = [0, *(m.end() for m in re.finditer("\n\n", text)), max(len(text) - length, 0)]
-    whole = [s for s in starts if s + length <= len(text)] or [0]
-    return max((text[s : s + length] for s in whole), key=lambda p: sum(map(p.count, '()[]{}"“”')))
