@@ -18,7 +18,7 @@ from ..cells import TWINS, elman, gru, lstm
 from ..engine.native.build import Unavailable, folder
 from ..layers.characters import CharacterModel, Characters
 from ..layers.convert import from_torch
-from .reading import Reading, looked_up, refuse
+from .reading import Reading, looked_up
 
 KINDS = {twin.word: twin for cell in (lstm, gru, elman) for twin in TWINS if twin.cell is cell}
 """What can be trained here, the default first."""
@@ -41,13 +41,8 @@ class Trained:
     """Of the first step and the last, nats for each character."""
 
     def reads(self, text: str) -> Reading:
-        """The model before a text.
-
-        Raises:
-            ValueError: `text` has characters that the model has not learnt.
-        """
+        """The model before a text of characters that it has learnt."""
         places = {character: k for k, character in enumerate(self.alphabet)}
-        refuse([c for c in text if c not in places], "the text to train on lacks")
         name = f"{KINDS[self.kind].case} trained to predict the next character"
         vectors = looked_up(self.model.embedding.weight.detach(), places)
         return Reading(name, self.model.layer, [list(text)], vectors, readout=(self.model.fc, self.alphabet))

@@ -100,7 +100,7 @@ def test_units_begin_with_time_constants_up_to_the_longest(kind: str, keeping: s
         assert torch.equal(gates["i"], -gates["f"])
 
 
-def test_characters_that_were_not_learnt_are_named() -> None:
-    model = training.Trained("rnn", nn.Module(), "ab", 1, (1.0, 1.0))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="the text to train on lacks 'c', 'd', which the text to explore has"):
-        model.reads("acdc")
+def test_a_character_that_was_not_learnt_is_not_read_as_another(cache: Path) -> None:
+    reading = training.train("rnn", TEXT, 1).reads("to, by")
+    with pytest.raises(KeyError):
+        reading.trace()
