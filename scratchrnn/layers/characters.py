@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,12 @@ def passage(text: str, length: int) -> str:
     starts = [0, *(m.end() for m in re.finditer("\n\n", text)), max(len(text) - length, 0)]
     whole = [s for s in starts if s + length <= len(text)] or [0]
     return max((text[s : s + length] for s in whole), key=lambda p: sum(map(p.count, '()[]{}"“”')))
+
+
+def are_characters(tokens: Iterable[str]) -> bool:
+    """Whether they are single ones, and not words; a token with a name, `<unk>` or `[PAD]`, may stand among them."""
+    named = re.compile(r"<.*>|\[.*\]")
+    return all(len(token) <= 1 or named.fullmatch(token) for token in tokens)
 
 
 class Characters:

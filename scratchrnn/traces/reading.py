@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 from ..cells import TWINS
-from ..layers.characters import Characters, read_text
+from ..layers.characters import Characters, are_characters, read_text
 from ..layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
 from ..layers.recurrent import RecurrentLayer
 from .page.page import Readout
@@ -187,8 +187,7 @@ def _read_vocabulary(path: str, embedding: str, rows: int) -> tuple[dict[str, in
 
 
 def _split(text: str, vocabulary: dict[str, int]) -> list[list[str]]:
-    named = re.compile(r"<.*>|\[.*\]")
-    if all(len(token) <= 1 or named.fullmatch(token) for token in vocabulary):
+    if are_characters(vocabulary):
         ends = "".join(c for c in sorted(set(text)) if c.isspace() and c not in vocabulary)
         pieces = [list(piece) for piece in (re.split(f"[{re.escape(ends)}]", text) if ends else [text])]
     else:
