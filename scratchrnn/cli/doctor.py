@@ -16,6 +16,7 @@ from ..cells.twins import TWINS
 from ..engine import native
 from ..engine.native import build
 from ..engine.native.probe import probe
+from ..traces import training
 from .explain import named_cell
 from .terminal import coloured, count
 
@@ -33,7 +34,11 @@ def add_parser(commands: Any) -> None:
         epilog="Exit status: 0 the native engine can run, 1 it cannot, 2 bad usage, 3 an error in the program.",
     )
     command.add_argument("cell", metavar="CELL", nargs="*", help="also a Cell of your own, as my.module:name")
-    command.add_argument("--clear", action="store_true", help="first remove the libraries in the cache folder")
+    command.add_argument(
+        "--clear",
+        action="store_true",
+        help="first remove what is kept in the cache folder: libraries, and what explore has trained",
+    )
 
 
 def run(options: argparse.Namespace, console: Any) -> int:
@@ -42,6 +47,8 @@ def run(options: argparse.Namespace, console: Any) -> int:
     if options.clear:
         removed, size = _kept()
         build.clear()
+        for path in training.files():
+            path.unlink(missing_ok=True)
         console.print(f"removed {removed}, {size}\n")
     engines = [(word, _engine(native.status(cell))) for word, cell in cells.items()]
     for title, rows in (("native engine", _native()), ("torch", _torch()), ("which engine runs a cell", engines)):
@@ -88,5 +95,5 @@ def _engine(reason: str | None) -> Sequence[Part]:
 
 def _kept() -> tuple[str, str]:
     """How many files, and how large."""
-    files = build.kept()
+    files = [*build.kept(), *training.files()]
     return count(len(files), "file"), f"{sum(path.stat().st_size for path in files) / 1024:.1f} KiB"

@@ -20,7 +20,7 @@ from ..equations.without import without
 from ..equations.worked_example import agrees, walk
 from ..parity.subjects import imported
 from .effect import effect
-from .sections import show
+from .printing import show
 
 CELLS = {twin.word: twin.cell for twin in TWINS}
 _SEEDS = 4

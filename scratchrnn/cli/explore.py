@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..layers.characters import TALE, read_text
+from ..layers.characters import TALE, held_out, passage, read_text
 from ..traces import training
 from ..traces.page.page import page, write
 from ..traces.reading import Reading, load_reading, named
@@ -109,16 +109,16 @@ def _check(options: argparse.Namespace) -> None:
 
 def _of_checkpoint(options: argparse.Namespace, text: str | None) -> Reading:
     if text is None:
-        text = training.passage(read_text(), options.tokens)
+        text = passage(read_text(), options.tokens)
     return load_reading(options.checkpoint, text, options.layer, options.vocabulary, options.embedding, options.trust)
 
 
 def _trained(options: argparse.Namespace, text: str | None, console: Any) -> list[Reading]:
     """A model of each kind, before the text."""
-    learnt, rest = training.held_out(read_text())
+    learnt, rest = held_out(read_text())
     source = TALE
     if text is None:
-        text = training.passage(rest, options.tokens)
+        text = passage(rest, options.tokens)
     elif len(text) >= _ENOUGH:
         learnt, source = text, options.text
     known = set(learnt)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,25 @@ def read_text(path: str | None = None, at_least: int = 1000) -> str:
     if len(text) < at_least:
         raise ValueError(f"text should have at least {at_least} characters, {path} has {len(text)}")
     return text
+
+
+def held_out(text: str) -> tuple[str, str]:
+    """What a model learns from, and the last tenth, which it has never seen: cut between paragraphs."""
+    cut = text.rfind("\n\n", 0, len(text) - len(text) // 10) + 2
+    return text[:cut], text[cut:]
+
+
+def passage(text: str, length: int) -> str:
+    """A stretch of the text in which there is something to remember: the most brackets and quotation marks."""
+    starts = [0, *(m.end() for m in re.finditer("\n\n", text)), max(len(text) - length, 0)]
+    whole = [s for s in starts if s + length <= len(text)] or [0]
+    return max((text[s : s + length] for s in whole), key=lambda p: sum(map(p.count, '()[]{}"“”')))
+
+
+def are_characters(tokens: Iterable[str]) -> bool:
+    """Whether they are single ones, and not words; a token with a name, `<unk>` or `[PAD]`, may stand among them."""
+    named = re.compile(r"<.*>|\[.*\]")
+    return all(len(token) <= 1 or named.fullmatch(token) for token in tokens)
 
 
 class Characters:

@@ -158,7 +158,7 @@ def _write(axis: Axis, at: Sequence[float], labels: Sequence[str], rotation: int
 
 def shown(token: Any) -> str:
     """A token in print: the end of a line as an arrow, a blank as an open box."""
-    text = str(token).replace("\n", "↵")
+    text = str(token).replace("\n", "⏎")
     text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
     return text if text.strip() else "␣" * len(text)
 

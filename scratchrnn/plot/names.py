@@ -10,7 +10,7 @@ from ..traces.words import words
 
 def title(record: Record, *more: str) -> str:
     """Of a figure: `LSTM, encoder.lstm, layer 0, reverse` and whatever else, `sequence 2`."""
-    return ", ".join([record.cell.name, place(record), *more])
+    return ", ".join([record.cell.name, place(record.name, record.layer, record.reverse), *more])
 
 
 def panel_title(record: Record, name: str) -> str:

@@ -80,9 +80,10 @@ def time_constants(of: Record | Trace | ModelTrace, ax: Axes | None = None) -> F
 def _time_constants(of: Record | Trace | ModelTrace) -> Iterator[tuple[str, Record, Tensor]]:
     """What each line is called, and shows."""
     for record in _records(of):
+        where = place(record.name, record.layer, record.reverse)
         states: list[str | None] = [*summary.roads(record)] or [None]  # of which the summary says why there is none
         for state in states:
-            label = f"{place(record)}, {state}" if len(states) > 1 else place(record)
+            label = f"{where}, {state}" if len(states) > 1 else where
             yield label, record, summary.time_constants(record, state)
 
 

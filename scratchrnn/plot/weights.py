@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..cells.cell import Cell
 from ..layers.recurrent import RecurrentLayer
+from ..traces.record import place
 from ..traces.run_by import run_by
 from .axes import SIGNED, SMALL, axes_of, colour_of, expect_index, figure_of, numbers, panels_in
 from .names import short
@@ -48,8 +49,7 @@ def weights(
     columns = sum(m.shape[1] for m in matrices.values())
     widths = [max(m.shape[1] / columns, 0.12) for m in matrices.values()]
     ax = axes_of(ax, 8, 4.2)
-    where = [layer.cell.name, *([name] if name else []), f"layer {k}", *(["reverse"] if reverse else [])]
-    ax.set_title(", ".join(where), fontsize=10, pad=20, parse_math=False)
+    ax.set_title(f"{layer.cell.name}, {place(name, k, reverse)}", fontsize=10, pad=20, parse_math=False)
     *panels, bar = panels_in(ax, widths=[*widths, 0.03], gaps=(0, 0.16))[0]
     for (matrix_name, matrix), panel in zip(matrices.items(), panels, strict=True):
         image = panel.imshow(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 from ..cells import TWINS
-from ..layers.characters import Characters, read_text
+from ..layers.characters import Characters, are_characters, read_text
 from ..layers.checkpoint import RECURRENT_WEIGHT, load_recurrent, load_tensors
 from ..layers.recurrent import RecurrentLayer
 from .page.page import Readout
@@ -108,8 +108,8 @@ def load_reading(
         raise ValueError("the text to explore has no tokens")
     tokens = [token for sequence in sequences for token in sequence]
     unknown = [token for token in tokens if token not in places]
-    if UNKNOWN not in places:
-        refuse(unknown, f"{vocabulary} has no {UNKNOWN} and lacks")
+    if unknown and UNKNOWN not in places:
+        raise ValueError(f"{vocabulary} has no {UNKNOWN} and lacks {named(unknown)}, which the text to explore has")
     notes += [f"Not in the vocabulary, read as {UNKNOWN}: {named(unknown)}."] if unknown else []
     return Reading(called, module, sequences, looked_up(weights.detach().to(dtype), places), tuple(notes))
 
@@ -187,8 +187,7 @@ def _read_vocabulary(path: str, embedding: str, rows: int) -> tuple[dict[str, in
 
 
 def _split(text: str, vocabulary: dict[str, int]) -> list[list[str]]:
-    named = re.compile(r"<.*>|\[.*\]")
-    if all(len(token) <= 1 or named.fullmatch(token) for token in vocabulary):
+    if are_characters(vocabulary):
         ends = "".join(c for c in sorted(set(text)) if c.isspace() and c not in vocabulary)
         pieces = [list(piece) for piece in (re.split(f"[{re.escape(ends)}]", text) if ends else [text])]
     else:
@@ -198,20 +197,11 @@ def _split(text: str, vocabulary: dict[str, int]) -> list[list[str]]:
 
 
 def looked_up(weights: Tensor, places: dict[str, int]) -> Callable[[Sequence[str]], Tensor]:
-    """Tokens as the rows of an embedding, at the places that they have there, or at that of `<unk>`."""
-    unknown = places.get(UNKNOWN, -1)
-    return lambda tokens: weights[[places.get(token, unknown) for token in tokens]]
+    """Tokens as the rows of an embedding, at the places that they have there, or at that of `<unk>`.
 
-
-def refuse(unknown: Sequence[str], reason: str) -> None:
-    """Raise a ValueError if there are any, each of them named once.
-
-    Args:
-        unknown: tokens of the text to explore.
-        reason: who does not know them.
+    Where there is neither, the function raises a KeyError: whoever has the text says before what is not known of it.
     """
-    if unknown:
-        raise ValueError(f"{reason} {named(unknown)}, which the text to explore has")
+    return lambda tokens: weights[[places[token if token in places else UNKNOWN] for token in tokens]]
 
 
 def named(tokens: Sequence[str]) -> str:

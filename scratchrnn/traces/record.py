@@ -79,9 +79,9 @@ Records: TypeAlias = dict[tuple[int, bool], Record]
 """Of a layer's runs one for each (k, reverse): its layers and directions."""
 
 
-def place(record: Record) -> str:
-    """Where it stands, `encoder.lstm, layer 0, reverse`."""
-    return f"{record.name}{', ' if record.name else ''}layer {record.layer}{', reverse' if record.reverse else ''}"
+def place(name: str, layer: int, reverse: bool) -> str:
+    """Where a record stands, for people: `encoder.lstm, layer 0, reverse`; "" is a layer without a name."""
+    return f"{name}{', ' if name else ''}layer {layer}{', reverse' if reverse else ''}"
 
 
 def expect_record(given: Any, name: str = "record") -> None:

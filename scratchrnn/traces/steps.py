@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,6 +12,9 @@ from torch import Tensor
 from ..cells.cell import Cell, State
 from .record import Record
 from .traced import Trace
+
+_End: TypeAlias = tuple[int, int | bytes]
+"""Which of the states, and in it a tensor, by its `id`, or the numbers of a row."""
 
 
 class Step(NamedTuple):
@@ -40,16 +44,34 @@ class Steps:
     def __init__(self, cell: Cell, bias: bool, name: str) -> None:
         self._cell, self._bias, self._name = cell, bias, name
         self._batches: list[_Batch] = []
+        self._ending: defaultdict[_End, set[int]] = defaultdict(set)
+        """Which batches end so: a call looks at these alone, not at all that there were."""
 
     def take(self, step: Step) -> None:
         if step.given is not None:
             given = [_keys(s) for s in step.given]
-            for places_in in (_Batch.places_by_tensor, _Batch.places_by_numbers):
-                for batch in reversed(self._batches):
-                    if (places := places_in(batch, step.given, given)) is not None:
-                        batch.add(step, places)
+            for ends, places_in in (
+                (_tensors(step.given), _Batch.places_by_tensor),
+                (_rows(given), _Batch.places_by_numbers),
+            ):
+                for n in sorted({n for end in ends for n in self._ending.get(end, ())}, reverse=True):
+                    if (places := places_in(self._batches[n], step.given, given)) is not None:
+                        self._add(n, step, places)
                         return
         self._batches.append(_Batch(self._cell, self._bias, step))
+        self._ends_now(len(self._batches) - 1)
+
+    def _add(self, n: int, step: Step, places: list[int]) -> None:
+        for end in self._batches[n].ends():
+            self._ending[end].remove(n)
+            if not self._ending[end]:
+                del self._ending[end]
+        self._batches[n].add(step, places)
+        self._ends_now(n)
+
+    def _ends_now(self, n: int) -> None:
+        for end in self._batches[n].ends():
+            self._ending[end].add(n)
 
     def traces(self) -> list[Trace]:
         """In the order in which they began, each of the sequences that were read in one batch."""
@@ -73,6 +95,9 @@ class _Batch:
         self._seen.append(step.rows)
         self._nodes.append(step.nodes)
         self._returned, self._ended = step.returned, [_keys(step.rows[name]) for name in self._cell.states]
+
+    def ends(self) -> set[_End]:
+        return _tensors(self._returned) | _rows(self._ended)
 
     def places_by_tensor(self, state: State, given: list[list[bytes]]) -> list[int] | None:
         """All of the last step's rows, if a call is given what that step returned; None otherwise."""
@@ -114,6 +139,15 @@ def _keys(state: Tensor) -> list[bytes]:
     """Of each row its numbers, alike for equal ones of any dtype; none of a row of zeros, as loops begin with."""
     rows = state.detach().to("cpu", torch.promote_types(state.dtype, torch.float64)).numpy() + 0.0  # no -0.0
     return [row.tobytes() if row.any() else b"" for row in rows.reshape(-1, rows.shape[-1])]
+
+
+def _tensors(state: State) -> set[_End]:
+    return {(k, id(s)) for k, s in enumerate(state)}
+
+
+def _rows(keys: list[list[bytes]]) -> set[_End]:
+    """Those that are not zero: from these a sequence begins."""
+    return {(k, row) for k, rows in enumerate(keys) for row in rows if row}
 
 
 def _going_on(ended: list[bytes], given: list[bytes]) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..cells.cell import Cell
 from ..cells.twins import BUILT_IN
+from .as_page import AsPage
 from .files import content, detached, read, records_of, to_dataframe
-from .page.page import Readout, frame, page, write
 from .record import Record, Records, shown
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Trace:
+class Trace(AsPage):
     """What a layer returned, or the calls of a cell, and a `Record` for each of its layers and directions."""
 
     output: Any
@@ -82,54 +82,12 @@ class Trace:
         """
         torch.save({"trace": _content(self)}, path)
 
-    def to_html(
-        self,
-        path: str,
-        tokens: Sequence[object] | None = None,
-        sequence: int | None = 0,
-        title: str | None = None,
-        *,
-        readout: Readout | Mapping[str, Readout] | None = None,
-        beside: Mapping[str, Trace | ModelTrace] | None = None,
-        name: str = "this",
-        fragment: str = "",
-    ) -> None:
-        """Write a page to click through: the text, every gate of every unit, and each equation with its numbers.
-
-        One file, which needs no network and no server. Take the trace with `halves=True` to see how much of a
-        pre-activation comes from the input. Each number is kept in 16 bits, on a scale from its unit's least to its
-        largest: it departs by half of a 65531st of that at most.
-
-        Args:
-            path: the file, `.html`.
-            tokens: what the steps are, one for each; default: their numbers.
-            sequence: which of the batch; None for all of them, one behind the other.
-            title: of the page; default: the kind of layer and the number of tokens.
-            readout: the Linear that reads the last layer's h at every step, and what its outputs stand for, as
-                `(model.fc, alphabet)`: the page shows what comes next, and what would without the chosen unit. Of
-                several traces, one for each by name.
-            beside: other traces over the same tokens, by name, to stand beside this one: another model's, or the
-                same one's after training.
-            name: of this one among them.
-            fragment: where the page opens, as its own address has it behind `#`: "token=12&unit=3".
-
-        Raises:
-            OSError: the file cannot be written.
-            ValueError: there is no such sequence, or not one token for each of its steps; a readout does not fit, or
-                is of no trace that is there; two traces have one name.
-        """
-        write(path, _page(self, tokens, sequence, title, readout, beside or {}, name, fragment))
-
-    def _repr_html_(self) -> str | None:
-        """The page of the first sequence, for a notebook; none of gradients, nor where it would be very large."""
-        return _framed(self)
-
     def _layers(self) -> dict[str, Records]:
         return {"": self.records}
 
 
 @dataclass(frozen=True)
-class ModelTrace:
+class ModelTrace(AsPage):
     """What a model returned, and the trace of each of its recurrent layers by its name: `trace["lstm"].layer(0).f`."""
 
     output: Any
@@ -200,69 +158,8 @@ class ModelTrace:
         """
         torch.save({"calls": {name: [_content(call) for call in calls] for name, calls in self.calls.items()}}, path)
 
-    def to_html(
-        self,
-        path: str,
-        tokens: Sequence[object] | None = None,
-        sequence: int | None = 0,
-        title: str | None = None,
-        *,
-        readout: Readout | Mapping[str, Readout] | None = None,
-        beside: Mapping[str, Trace | ModelTrace] | None = None,
-        name: str = "this",
-        fragment: str = "",
-    ) -> None:
-        """As `Trace.to_html`, of all layers that were called; each must have read the same tokens.
-
-        Raises:
-            ValueError: also where a layer has several traces: write a page of one of `calls`.
-        """
-        write(path, _page(self, tokens, sequence, title, readout, beside or {}, name, fragment))
-
-    def _repr_html_(self) -> str | None:
-        """As `Trace._repr_html_`; none where a layer was called several times, or layers read different texts."""
-        return _framed(self)
-
     def _layers(self) -> dict[str, Records]:
         return {name: self[name].records for name, calls in self.calls.items() if calls}
-
-
-# ----------------------------------------------------------------------------------------------------- a page
-
-_LARGE = 2_000_000  # numbers, of 5 bytes each or so, in a notebook
-
-
-def _page(
-    trace: Trace | ModelTrace,
-    tokens: Sequence[object] | None,
-    sequence: int | None,
-    title: str | None,
-    readout: Readout | Mapping[str, Readout] | None,
-    beside: Mapping[str, Trace | ModelTrace],
-    name: str,
-    fragment: str,
-) -> str:
-    if name in beside:
-        raise ValueError(f"name should differ from those of beside, {', '.join(beside)}; got {name!r}")
-    traces = {name: trace, **beside} if beside else {"": trace}
-    readouts = readout if isinstance(readout, Mapping) else {} if readout is None else {next(iter(traces)): readout}
-    if unknown := [called for called in readouts if called not in traces]:
-        raise ValueError(f"readout should be of {', '.join(traces) if beside else 'the one trace'}; got {unknown[0]!r}")
-    layers = {called: each._layers() for called, each in traces.items()}
-    return page(layers, tokens, sequence, title, readouts=readouts, fragment=fragment)
-
-
-def _framed(trace: Trace | ModelTrace) -> str | None:
-    calls = [trace] if isinstance(trace, Trace) else [call for calls in trace.calls.values() for call in calls]
-    records = [record for call in calls for record in call.records.values()]
-    numbers = sum(t[:, :1].numel() for record in records for t in record.tensors.values())
-    if not records or numbers > _LARGE or not all(record.of_a_run() and record.is_real() for record in records):
-        return None
-    if isinstance(trace, ModelTrace):
-        lengths = {int(record.valid()[:, 0].sum()) for record in records}
-        if len(lengths) > 1 or any(len(calls) > 1 for calls in trace.calls.values()):
-            return None
-    return frame(_page(trace, None, 0, None, None, {}, "", ""))
 
 
 # ------------------------------------------------------------------------------------------------ gradients

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ..cells import TWINS, elman, gru, lstm
 from ..engine.native.build import Unavailable, folder
 from ..layers.characters import CharacterModel, Characters
 from ..layers.convert import from_torch
-from .reading import Reading, looked_up, refuse
+from .reading import Reading, looked_up
 
 KINDS = {twin.word: twin for cell in (lstm, gru, elman) for twin in TWINS if twin.cell is cell}
 """What can be trained here, the default first."""
@@ -27,6 +26,7 @@ INPUT_SIZE, HIDDEN_SIZE = 32, 100
 STEPS = 1000
 _BATCH, _LENGTH, _RATE = 16, 256, 1e-2  # stretches of a step, characters of each, Adam's learning rate at first
 _RECIPE = 1  # one more wherever the training changes: what was kept is then trained anew
+_DIGITS = 32  # of a file's name, hexadecimal ones
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,8 @@ class Trained:
     """Of the first step and the last, nats for each character."""
 
     def reads(self, text: str) -> Reading:
-        """The model before a text.
-
-        Raises:
-            ValueError: `text` has characters that the model has not learnt.
-        """
+        """The model before a text of characters that it has learnt."""
         places = {character: k for k, character in enumerate(self.alphabet)}
-        refuse([c for c in text if c not in places], "the text to train on lacks")
         name = f"{KINDS[self.kind].case} trained to predict the next character"
         vectors = looked_up(self.model.embedding.weight.detach(), places)
         return Reading(name, self.model.layer, [list(text)], vectors, readout=(self.model.fc, self.alphabet))
@@ -135,13 +130,26 @@ def remember_long(layer: Any, longest: int) -> None:
 # ---------------------------------------------------------------------------------------------------- kept
 
 
+def files() -> list[Path]:
+    """Those of the cache folder in which a model is kept.
+
+    Raises:
+        Unavailable: there is no cache folder.
+    """
+    return sorted(folder().glob(_named("*", "[0-9a-f]" * _DIGITS)))
+
+
 def _path(kind: str, text: str, steps: int) -> Path | None:
     """Where the model is kept, or none where there is no cache folder."""
     told = "\0".join([str(_RECIPE), str(steps), text])
     try:
-        return folder() / f"explored_{kind}-{hashlib.sha256(told.encode()).hexdigest()[:32]}.pt"
+        return folder() / _named(kind, hashlib.sha256(told.encode()).hexdigest()[:_DIGITS])
     except Unavailable:
         return None
+
+
+def _named(kind: str, digest: str) -> str:
+    return f"explored_{kind}-{digest}.pt"
 
 
 def _save(path: Path, content: Any) -> None:
@@ -156,19 +164,3 @@ def _save(path: Path, content: Any) -> None:
             except BaseException:
                 os.unlink(file.name)
                 raise
-
-
-# -------------------------------------------------------------------------------------------------- the text
-
-
-def held_out(text: str) -> tuple[str, str]:
-    """What a model learns from, and the last tenth, which it has never seen: cut between paragraphs."""
-    cut = text.rfind("\n\n", 0, len(text) - len(text) // 10) + 2
-    return text[:cut], text[cut:]
-
-
-def passage(text: str, length: int) -> str:
-    """A stretch of the text in which there is something to remember: the most brackets and quotation marks."""
-    starts = [0, *(m.end() for m in re.finditer("\n\n", text)), max(len(text) - length, 0)]
-    whole = [s for s in starts if s + length <= len(text)] or [0]
-    return max((text[s : s + length] for s in whole), key=lambda p: sum(map(p.count, '()[]{}"“”')))

@@ -13,6 +13,7 @@ from scratchrnn import cli
 from scratchrnn.cells.twins import TWINS
 from scratchrnn.engine.native import build, choice
 from scratchrnn.equations.equations import Equations
+from scratchrnn.traces import training
 
 WORDS = ["rnn", "rnn_relu", "lstm", "gru"]
 
@@ -141,3 +142,20 @@ def test_clear_removes_what_is_kept_and_the_probe_is_compiled_anew(
     assert capsys.readouterr().out.startswith(f"removed 3 files, {size / 1024:.1f} KiB\n")
     assert (cache / "mine.c").exists()
     assert old.stat().st_mtime_ns > made
+
+
+def test_the_models_that_explore_has_trained_are_counted_and_cleared(
+    cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRATCHRNN_NATIVE", "0")
+    monkeypatch.setenv("SCRATCHRNN_CC", "no-such-compiler")
+    training.train("rnn", "to be, or not to be; " * 20, steps=1)
+    (model,) = cache.iterdir()
+    for mine in ("explored_mine.pt", model.name.replace("explored", "best"), model.with_suffix(".txt").name):
+        (cache / mine).touch()
+    found = f"1 file, {model.stat().st_size / 1024:.1f} KiB"
+    assert shown(capsys, status=1)["cache folder"] == f"{cache}: {found}"
+    assert cli.main(["doctor", "--clear"]) == 1
+    assert capsys.readouterr().out.startswith(f"removed {found}\n")
+    assert not model.exists()
+    assert len([*cache.iterdir()]) == 3

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import scratchrnn as sr
-from scratchrnn import cells, cli
+from scratchrnn import cells, cli, native, plot, summary, testing
 from scratchrnn.equations import Exercise, exercises
 from scratchrnn.guide import char_lstm
 from scratchrnn.parity.diagnosis.causes import GRADIENTS, OTHERS, OUTPUTS
@@ -254,6 +254,15 @@ def test_sphinx_builds_the_guide_without_a_warning(pages: Path) -> None:
     assert len(shown) == len(list((GUIDE / "api").glob("*.md")))
     address = r".*(?:<object|object at |0x[0-9a-f]{6}|<factory>|<function).*"
     assert [re.findall(address, text) for text in shown] == [[]] * len(shown)
+
+
+def test_every_public_name_has_an_entry_of_its_own(pages: Path) -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in (pages / "api").glob("*.html"))
+    entries = re.findall(r'<dt [^>]*\bid="([\w.]+)"', text)
+    rooms = (sr, native, plot, summary, testing)
+    public = [f"{room.__name__}.{name}" for room in rooms for name in room.__all__]
+    assert [name for name in public if entries.count(name) != 1] == []
+    assert [entry for entry in entries if not any(f"{entry}.".startswith(f"{name}.") for name in public)] == []
 
 
 def test_every_link_of_a_notebook_leads_somewhere(pages: Path) -> None:

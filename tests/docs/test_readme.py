@@ -23,7 +23,7 @@ def test_the_examples_print_what_the_readme_says(tmp_path: Path, monkeypatch: py
 
 
 def test_every_room_is_on_the_map() -> None:
-    linked = set(re.findall(r"^\| \[`(\w+)`\]\(scratchrnn/\1\) \|", README, re.MULTILINE))
+    linked = set(re.findall(r"\[`(\w+)`\]\(scratchrnn/\1\)", README))
     there = {path.parent.name for path in (ROOT / "scratchrnn").glob("*/__init__.py")}
     assert linked == there
 

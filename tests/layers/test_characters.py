@@ -1,4 +1,4 @@
-"""A text as numbers: its characters, windows and vectors."""
+"""A text as numbers: its parts, its characters, windows and vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from scratchrnn.layers.characters import CharacterModel, Characters, read_text
+from scratchrnn.layers.characters import CharacterModel, Characters, held_out, passage, read_text
 
 
 def test_characters_are_their_place_in_the_alphabet() -> None:
@@ -42,3 +42,20 @@ def test_two_models_learn_from_the_same_stretches_of_a_text() -> None:
     assert len(curves[0]) == 40
     assert curves[0][0] == pytest.approx(first.item())
     assert curves[0][-1] < 0.7 * curves[0][0]
+
+
+def test_the_passage_is_the_one_with_most_brackets_and_quotation_marks() -> None:
+    text = "plain words\n\nf(x) = [1]\n\n“a b”"
+    assert passage(text, 10) == "f(x) = [1]"
+    assert len(passage(read_text(), 120)) == 120
+    assert passage("short", 120) == "short"
+
+
+def test_the_last_tenth_is_not_learnt_from() -> None:
+    learnt, rest = held_out(read_text())
+    assert learnt + rest == read_text()
+    assert 0.09 < len(rest) / len(read_text()) < 0.12
+    assert learnt.endswith("\n\n")
+    assert set(rest) <= set(Characters(learnt).alphabet)
+    quoted = passage(rest, 400)
+    assert quoted.count("“") > 5

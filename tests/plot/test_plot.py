@@ -239,10 +239,18 @@ def test_a_layer_in_a_model_has_its_name_in_the_figure() -> None:
 def test_tokens_stand_below_the_lowest_panel_and_unprintable_ones_are_readable() -> None:
     record = packed_record()
     *above, lowest = images(plot.gates(record, tokens=["a", " ", "\n", "$x$"])).values()
-    assert labels(lowest) == ["a", "␣", "↵", "$x$"]
+    assert labels(lowest) == ["a", "␣", "⏎", "$x$"]
     assert [t.get_parse_math() for t in lowest.get_xticklabels()] == [False] * 4
     assert list(lowest.get_xticks()) == [0, 1, 2, 3]
     assert not any(label.get_visible() for panel in above for label in panel.get_xticklabels() if label.get_text())
+
+
+def test_a_blank_and_a_line_break_have_the_signs_of_the_page(tmp_path: Path) -> None:
+    record = packed_record()
+    *_, lowest = images(plot.gates(record, tokens=[" ", "\n", " ", "\n"])).values()
+    sr.trace(nn.RNN(I, H), torch.randn(2, I)).to_html(str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [label for label in labels(lowest) if f'"{label}"' not in page] == []
 
 
 WITH_TOKENS: dict[str, Callable[..., Figure]] = {

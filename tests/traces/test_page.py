@@ -1051,6 +1051,7 @@ def test_the_ends_of_lines_are_of_one_sequence() -> None:
     assert dict(spans([*"abcdef", *"x\ny\nz\n"], [6, 6]))[name] == [(6, 6), (8, 8), (10, 10)]
     assert dict(spans([*"abcdefghijklm\n\nb\nc\n"], [19]))[name] == [(3, 12), (15, 15), (17, 17)]
     assert spans([*"(a", *"b)"], [2, 2]) == [("between ( and )", [(0, 1)])]
+    assert spans(["(", "<unk>", "[PAD]", ")"], [4]) == [("between ( and )", [(0, 2)])]
     assert spans(["a word", "("], [2]) == []
 
 

@@ -176,14 +176,14 @@ def test_a_record_knows_its_place_in_the_model() -> None:
     x = torch.randn(5, 2, I)
     for trace in (found := sr.trace(model, x, differentiable=True), found.gradients(found.output.sum())):
         records = [record for name in trace for record in trace[name].records.values()]
-        assert [place(record) for record in records] == [
+        assert [place(record.name, record.layer, record.reverse) for record in records] == [
             "encoder.first, layer 0",
             "encoder.second, layer 0",
             "encoder.second, layer 0, reverse",
         ]
         assert [record.of_a_run() for record in records] == [trace is found] * 3
     records = sr.trace(nn.LSTM(I, H, 2), x).records
-    assert [place(record) for record in records.values()] == ["layer 0", "layer 1"]
+    assert [place(record.name, record.layer, record.reverse) for record in records.values()] == ["layer 0", "layer 1"]
 
 
 def test_a_dictionary_names_tensors_as_torch_names_weights() -> None:

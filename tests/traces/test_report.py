@@ -329,11 +329,11 @@ def test_what_does_not_belong_together_is_refused() -> None:
         ),
         lambda: summary.report(sr.trace(nn.LSTM(I, H), torch.randn(T, 0, I))): (
             ValueError,
-            "trace should have one sequence at least, got a batch of 0 in the layer layer 0",
+            "trace should have one sequence at least, got a batch of 0 in layer 0",
         ),
         lambda: summary.report(other, gradients): (
             ValueError,
-            "gradients should be of the layers of the trace, 0 layer 0; got the layer layer 0",
+            "gradients should be of the layers of the trace, 0, layer 0; got layer 0",
         ),
         lambda: summary.report(found, model="lstm"): (TypeError, "model should be a torch.nn.Module, got str"),
         lambda: summary.report(found, model=nn.LSTM(I, H + 1)): (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -327,6 +328,33 @@ def test_from_a_state_that_is_given_twice_one_goes_on_and_the_other_begins() -> 
     found = sr.trace(Fork(gru_cell()), batch())
     assert [len(call.layer(0).h) for call in found.calls["cells.0"]] == [2, 1]
     equal(found.calls["cells.0"][1].layer(0).h_prev[0], found.calls["cells.0"][0].layer(0).h[0])
+
+
+def test_a_call_costs_no_more_where_many_others_went_before() -> None:
+    class Apart(Loop):
+        """Calls that have nothing to do with each other."""
+
+        def forward(self, count: Any, _: Any = None) -> None:
+            for _ in range(count):
+                self.cells[0](batch()[0], (torch.randn(B, H).double(), torch.randn(B, H).double()))
+
+    def functions_called(count: int) -> int:
+        called, before = 0, sys.getprofile()
+
+        def profile(frame: object, event: str, _: object) -> None:
+            nonlocal called
+            called += event == "call"
+
+        sys.setprofile(profile)
+        try:
+            assert len(sr.trace(model, count).calls["cells.0"]) == count
+        finally:
+            sys.setprofile(before)
+        return called
+
+    model = Apart(lstm_cell())
+    functions_called(1)  # makes what is made once
+    assert functions_called(200) < 2.2 * functions_called(100)
 
 
 # ----------------------------------------------------------------------------------------------------- the rest

@@ -12,7 +12,6 @@ from torch import nn
 
 import scratchrnn as sr
 from scratchrnn.engine.native.build import Unavailable
-from scratchrnn.layers.characters import Characters, read_text
 from scratchrnn.traces import training
 
 TEXT = "to be, or not to be; " * 60
@@ -101,24 +100,7 @@ def test_units_begin_with_time_constants_up_to_the_longest(kind: str, keeping: s
         assert torch.equal(gates["i"], -gates["f"])
 
 
-def test_characters_that_were_not_learnt_are_named() -> None:
-    model = training.Trained("rnn", nn.Module(), "ab", 1, (1.0, 1.0))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="the text to train on lacks 'c', 'd', which the text to explore has"):
-        model.reads("acdc")
-
-
-def test_the_passage_is_the_one_with_most_brackets_and_quotation_marks() -> None:
-    text = "plain words\n\nf(x) = [1]\n\n“a b”"
-    assert training.passage(text, 10) == "f(x) = [1]"
-    assert len(training.passage(read_text(), 120)) == 120
-    assert training.passage("short", 120) == "short"
-
-
-def test_the_last_tenth_is_not_learnt_from() -> None:
-    learnt, rest = training.held_out(read_text())
-    assert learnt + rest == read_text()
-    assert 0.09 < len(rest) / len(read_text()) < 0.12
-    assert learnt.endswith("\n\n")
-    assert set(rest) <= set(Characters(learnt).alphabet)
-    quoted = training.passage(rest, 400)
-    assert quoted.count("“") > 5
+def test_a_character_that_was_not_learnt_is_not_read_as_another(cache: Path) -> None:
+    reading = training.train("rnn", TEXT, 1).reads("to, by")
+    with pytest.raises(KeyError):
+        reading.trace()

@@ -18,7 +18,7 @@ from torch import nn
 
 from ...cells.cell import Cell
 from ..palette import LINES, SIGNED
-from ..record import Record, Records
+from ..record import Record, Records, place
 from .content import content
 from .packing import floats
 from .script import script
@@ -63,12 +63,12 @@ def page(
     for trace, named in traces.items():
         for name, records in named.items():
             for (k, reverse), record in records.items():
-                called = f"{f'{name}, ' if name else ''}layer {k}{', reverse' if reverse else ''}"
+                called = place(name, k, reverse)
                 where = f"{trace}: {called}" if len(traces) > 1 else called
                 chosen, lengths = _choose(where, record, sequence)
                 steps[where] = sum(lengths)
-                place = {"name": called, "module": name, "trace": trace, "index": len(layers)}
-                layers.append(place | content(chosen, lengths, reverse))
+                stands = {"name": called, "module": name, "trace": trace, "index": len(layers)}
+                layers.append(stands | content(chosen, lengths, reverse))
                 cells.append(record.cell)
     shown = _tokens(tokens, steps)
     for trace, readout in (readouts or {}).items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ...layers.characters import are_characters
+
 Stretch = tuple[int, int]
 """The first and the last token, both within."""
 _PAIRS = (("“", "”"), ("«", "»"), ("(", ")"), ("[", "]"), ("{", "}"), ('"', '"'))
@@ -19,7 +21,7 @@ def spans(tokens: Sequence[str], lengths: Iterable[int]) -> list[tuple[str, list
         tokens: of all sequences, one behind the other.
         lengths: how many each has.
     """
-    if any(len(token) > 1 and not (token[0] == "<" and token[-1] == ">") for token in tokens):
+    if not are_characters(tokens):
         return []
     sequences, first = [], 0
     for length in lengths:

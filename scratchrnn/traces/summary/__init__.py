@@ -1,5 +1,6 @@
 """What a trace says in a few numbers: a report of all its layers, and each measure by itself."""
 
+from .layer_report import Gate, GradientNorms, LayerReport, Span
 from .measures import (
     Saturation,
     carried,
@@ -15,7 +16,7 @@ from .measures import (
     stuck,
     time_constants,
 )
-from .report import Gate, GradientNorms, LayerReport, Span, TraceReport, report
+from .report import TraceReport, report
 
 __all__ = [
     "Gate",
