@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 from ..cells.cell import Cell
 from ..equations import Equations, Exercise, exercises, judge
+from ..equations.replies import REPLIES
 from .explain import CELLS, named_cell
 from .files import write_json
 from .terminal import coloured, count
 
-_HOW = """Type the right side: any algebra that gives the same is right.
+_HOW = f"""Type the right side: {REPLIES["rule"]}.
 ?: a hint    skip: the next line    quit: the end for now"""
 _HINTS = 3  # the last is the line
 
@@ -112,7 +113,7 @@ def _aside(exercise: Exercise) -> str:
     """What the question is about: the line that is differentiated, or what may be used."""
     if exercise.through is not None:
         return f"through {exercise.through.text}"
-    return f"known: {', '.join(exercise.names)}"
+    return REPLIES["known"].format(", ".join(exercise.names))
 
 
 def _line(exercise: Exercise, of_line: Mapping[str, Any]) -> str:
@@ -148,20 +149,20 @@ def _answer(exercise: Exercise, typed: str, of_line: dict[str, Any], console: An
         try:
             verdict = judge(exercise, typed)
         except ValueError as error:
-            console.print(coloured(("cannot be judged: ", "yellow"), str(error)))
+            console.print(coloured((REPLIES["refused"], "yellow"), str(error)))
             return
         of_line["tries"] += 1
         if verdict:
             of_line["ended"] = "right"
-            console.print(coloured(("right: ", "green"), exercise.line.text))
+            console.print(coloured((REPLIES["right"], "green"), exercise.line.text))
         else:
-            console.print(coloured(("not yet: ", "red"), verdict.reason))
+            console.print(coloured((REPLIES["wrong"], "red"), verdict.reason))
 
 
 def _score(endings: Mapping[str, Mapping[str, Any]], console: Any) -> None:
     right = [each for each in endings.values() if each["ended"] == "right"]
     at_once = sum(each["tries"] == 1 and each["hints"] == 0 for each in right)
-    console.print(f"\n{len(right)} of {len(endings)}, {at_once} of them at the first try and without a hint")
+    console.print("\n" + REPLIES["score"].format(len(right), len(endings), at_once))
     for ended in ("skipped", "shown"):
         if names := [name for name, each in endings.items() if each["ended"] == ended]:
             console.print(f"{ended}: {', '.join(names)}")

@@ -14,16 +14,19 @@ from torch import Tensor
 
 from .lines import function
 from .operations import OPERATIONS, operation
+from .replies import REPLIES, WRITTEN
 
-_LONGEST = 500  # characters
+LONGEST = 500
+"""So many characters are read."""
 _DEEPEST = 50  # operations, each within the next
 _LARGEST_EXPONENT = 9
 
-_SPELLINGS = {"^": "**", "²": "**2", "³": "**3", "σ": "sigmoid", "−": "-", "≤": "<=", "≥": ">="}  # noqa: RUF001
-_SPELLINGS |= dict.fromkeys("⊙∘·×∗", "*")  # noqa: RUF001
-_ALSO = {"max": "maximum", "min": "minimum"}
+SPELLINGS = {"^": "**", "²": "**2", "³": "**3", "σ": "sigmoid", "−": "-", "≤": "<=", "≥": ">="}  # noqa: RUF001
+SPELLINGS |= dict.fromkeys("⊙∘·×∗", "*")  # noqa: RUF001
+"""Characters as they may be typed, and what Python has for each."""
+ALSO = {"max": "maximum", "min": "minimum"}
+"""Functions as they may be called, and what lines call them."""
 _ALLOWED = re.compile(r"[A-Za-z0-9_ .,+\-*/@()<>=!]")
-_WRITTEN = "names, numbers, + - * / ^, comparisons and functions as tanh(c)"
 
 
 def read(text: str, functions: Container[str] = (), products: bool = False) -> ast.expr:
@@ -40,12 +43,12 @@ def read(text: str, functions: Container[str] = (), products: bool = False) -> a
         ValueError: it is no such expression, too long or too deep, or has too large an exponent or number.
     """
     if not text.strip():
-        raise ValueError("nothing was typed")
-    if len(text) > _LONGEST:
-        raise ValueError(f"a right side has at most {_LONGEST} characters here, got {len(text)}")
-    text = "".join(_SPELLINGS.get(character, character) for character in text.strip().replace("\t", " "))
+        raise ValueError(REPLIES["nothing"])
+    if len(text) > LONGEST:
+        raise ValueError(f"a right side has at most {LONGEST} characters here, got {len(text)}")
+    text = "".join(SPELLINGS.get(character, character) for character in text.strip().replace("\t", " "))
     if strange := [character for character in text if not _ALLOWED.fullmatch(character)]:
-        raise ValueError(f"{strange[0]!a} cannot be read: a right side has {_WRITTEN}")
+        raise ValueError(REPLIES["strange"].format(ascii(strange[0])))
     text = re.sub(r"\btorch\.(?=[a-z])", "", text)
     if products:
         text = re.sub(r"(?<=[\w)]) +(?=[A-Za-z])", " @ ", text)
@@ -55,9 +58,9 @@ def read(text: str, functions: Container[str] = (), products: bool = False) -> a
             found = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         at = text[max(0, (getattr(error, "offset", None) or 1) - 1) :].strip()
-        near = f" at `{at}`" if at and at != text else ""
-        missing = "" if products else "; between two factors stands *, and each ( has its )"
-        raise ValueError(f"`{text}` cannot be read{near}{missing}") from None
+        near = REPLIES["near"].format(at) if at and at != text else ""
+        missing = "" if products else REPLIES["elementwise"]
+        raise ValueError(REPLIES["unreadable"].format(text) + near + missing) from None
     if _is_deeper(found, _DEEPEST):
         raise ValueError(f"a right side has at most {_DEEPEST} operations within each other here")
     return _allowed(found, functions)
@@ -103,7 +106,7 @@ def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
                 name, [*map(inner, arguments)], [ast.keyword(k.arg, inner(k.value)) for k in keywords], functions
             )
     transposed = isinstance(node, ast.Attribute) and node.attr == "T"
-    instead = "write a matrix product as W_ii x" if transposed else f"a right side has {_WRITTEN}"
+    instead = "write a matrix product as W_ii x" if transposed else f"a right side has {WRITTEN}"
     raise ValueError(f"`{ast.unparse(node)}` cannot stand here: {instead}")
 
 
@@ -120,16 +123,16 @@ def _exponent(node: ast.expr) -> ast.expr:
 
 
 def _call(name: str, given: list[ast.expr], keywords: list[ast.keyword], functions: Container[str]) -> ast.expr:
-    name = _ALSO.get(name, name)
+    name = ALSO.get(name, name)
     call = ast.Call(ast.Name(name), given, keywords)
     if name in OPERATIONS:
         row = OPERATIONS[name]
         try:
             row.arguments(call)
         except TypeError:
-            raise ValueError(f"`{ast.unparse(call)}`: it is {name}({row.parameters})") from None
+            raise ValueError(REPLIES["arguments"].format(ast.unparse(call), name, row.parameters)) from None
     elif name not in functions:
-        raise ValueError(f"{name} is no function that is known here: sigmoid, tanh, relu, exp and such are")
+        raise ValueError(REPLIES["no function"].format(name))
     return call
 
 

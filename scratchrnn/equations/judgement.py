@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from .exercises import Exercise
 from .lines import Line, called
 from .mistakes import close, explained
 from .operations import OPERATIONS
+from .replies import REPLIES
 
 
 class Verdict(NamedTuple):
@@ -35,40 +37,38 @@ def judge(exercise: Exercise, answer: str) -> Verdict:
     """
     line = re.match(r"\s*(\w+)\s*=(?!=)", answer)
     if line and line[1] != exercise.line.target:
-        raise ValueError(f"asked for is {exercise.line.target}, got a line of {line[1]}")
+        raise ValueError(REPLIES["another line"].format(exercise.line.target, line[1]))
     expression = read(answer[line.end() :] if line else answer, called(exercise.line.expression), exercise.linear)
-    _expect_known(exercise, expression)
+    for name in Line("", expression).names:
+        if name not in exercise.known:
+            raise ValueError(unknown(exercise, name))
     true, found = value(exercise.line.expression, exercise.known), value(expression, exercise.known)
     if found.dim() and found.shape != true.shape:
         raise ValueError(f"it should be a vector as long as {exercise.line.target}, got one of shape {[*found.shape]}")
     if close(found, true):
         return Verdict(True)
     if not (found.isfinite() | ~true.isfinite()).all():
-        return Verdict(
-            False, "it is not finite: somewhere it divides by 0, or is the logarithm of what is not positive"
-        )
+        return Verdict(False, REPLIES["not finite"])
     typed_first = {**{name: exercise.known[name] for name in Line("", expression).names}, **exercise.known}
     says = explained(exercise._replace(known=typed_first), found)  # of names that are equal, the one that was typed
     return Verdict(False, says or _counterexample(exercise, expression, true, found))
 
 
-def _expect_known(exercise: Exercise, expression: ast.expr) -> None:
-    """Raise for the first name that has no meaning here."""
-    target = exercise.line.target
-    for name in Line("", expression).names:
-        if name in exercise.known:
-            continue
-        if name == target:
-            others = [n for n in (f"{name}_next", f"{name}_pre", f"{name}_prev") if n in exercise.known]
-            meant = f"; did you mean {others[0]}?" if others else ""
-            raise ValueError(f"{name} is what this line computes{meant}")
-        if any(name == later.target for later in exercise.after):
-            raise ValueError(f"{name} is not known yet here: its line comes later")
-        if name in OPERATIONS:
-            raise ValueError(f"{name} is a function: write {name}(...)")
-        near = difflib.get_close_matches(name, exercise.names, 1)
-        meant = f"did you mean {near[0]}?" if near else f"known are {', '.join(exercise.names)}"
-        raise ValueError(f"{name} is not known here: {meant}")
+def unknown(exercise: Exercise, name: str) -> str:
+    """What there is to say to an answer with a name that has no meaning here."""
+    if name == exercise.line.target:
+        others = [n for n in (f"{name}_next", f"{name}_pre", f"{name}_prev") if n in exercise.known]
+        return f"{name} is what this line computes{'; ' if others else ''}{_meant(others)}"
+    if any(name == later.target for later in exercise.after):
+        return f"{name} is not known yet here: its line comes later"
+    if name in OPERATIONS:
+        return REPLIES["a function"].format(name, name)
+    near = difflib.get_close_matches(name, exercise.names, 1)
+    return REPLIES["unknown"].format(name, _meant(near) or REPLIES["all known"].format(", ".join(exercise.names)))
+
+
+def _meant(names: Sequence[str]) -> str:
+    return REPLIES["meant"].format(names[0]) if names else ""
 
 
 def _counterexample(exercise: Exercise, expression: ast.expr, true: Tensor, found: Tensor) -> str:
@@ -78,5 +78,6 @@ def _counterexample(exercise: Exercise, expression: ast.expr, true: Tensor, foun
     known = {name: exercise.known[name] for name in Line("", expression).names}
     vectors = all(number.shape in (true.shape, ()) for number in known.values())
     numbers = [f"{n} = {float(number.expand_as(true)[unit]):.4f}" for n, number in known.items() if vectors]
-    where = f"where {', '.join(numbers)}, " if numbers else ""
-    return f"{where}yours gives {float(found[unit]):.4f}, and {exercise.line.target} is {float(true[unit]):.4f}"
+    where = REPLIES["where"].format(", ".join(numbers)) if numbers else ""
+    yours, its = (f"{float(number[unit]):.4f}" for number in (found, true))
+    return where + REPLIES["gives"].format(yours, exercise.line.target, its)

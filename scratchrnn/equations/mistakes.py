@@ -16,6 +16,7 @@ from .derivation import derivation
 from .equations import Equations
 from .exercises import Exercise
 from .lines import Line
+from .replies import REPLIES
 from .terms import factors, multiplied, summed, terms
 
 _NONLINEAR = ("sigmoid", "tanh", "relu")
@@ -42,12 +43,15 @@ def explained(exercise: Exercise, answer: Tensor) -> str | None:
     for mistake in mistakes(exercise):
         if gives(mistake):
             return mistake.says
-    if says := _multiple(true, answer) or _too_much(exercise, true, answer):
+    if says := _in_numbers(true, answer):
         return says
+    whole = exercise.line.expression
+    for mistake in _two_names_too_much(whole, exercise):
+        if gives(mistake):
+            return mistake.says
     for mistake in (m for spelling in _others(exercise) for m in _one_thing(spelling, exercise)):
         if gives(mistake):
             return mistake.says
-    whole = exercise.line.expression
     for first in _one_thing(whole, exercise):
         for second in _changes(first.expression):
             if gives(second):
@@ -67,6 +71,10 @@ def mistakes(exercise: Exercise) -> Iterator[Mistake]:
     yield from _another_line(exercise)
     yield from _one_thing(whole, exercise)
     yield from _beside(whole, exercise)
+    yield Mistake(ast.UnaryOp(ast.USub(), whole), "the sign of the whole is wrong")
+    yield from _too_much(whole, exercise)
+    for spelling in _spelled_out(whole, exercise):
+        yield from _changes(spelling)
 
 
 def _one_thing(node: ast.expr, exercise: Exercise) -> Iterator[Mistake]:
@@ -74,19 +82,22 @@ def _one_thing(node: ast.expr, exercise: Exercise) -> Iterator[Mistake]:
     yield from _names(node, exercise)
 
 
-def _others(exercise: Exercise) -> list[ast.expr]:
-    """The true right side, with names replaced by the right sides of their own lines."""
+def _spelled_out(spelling: ast.expr, exercise: Exercise) -> Iterator[ast.expr]:
+    """The same with one name replaced by the right side of its own line, each in turn."""
     pre_activations = Equations(exercise.cell).pre_activations
     before = {each.target: each.expression for each in exercise.before if each.target not in pre_activations}
+    return (_put(spelling, {name: before[name]}) for name in Line("", spelling).names if name in before)
+
+
+def _others(exercise: Exercise) -> list[ast.expr]:
+    """The true right side, with names replaced by the right sides of their own lines."""
     found = [exercise.line.expression]
     seen = {ast.unparse(found[0])}
     for spelling in found:
-        for name in Line("", spelling).names:
-            if name in before and len(found) < _SPELLINGS:
-                other = _put(spelling, {name: before[name]})
-                if ast.unparse(other) not in seen:
-                    seen.add(ast.unparse(other))
-                    found.append(other)
+        for other in _spelled_out(spelling, exercise):
+            if len(found) < _SPELLINGS and ast.unparse(other) not in seen:
+                seen.add(ast.unparse(other))
+                found.append(other)
     return found[1:]
 
 
@@ -278,30 +289,39 @@ def _another_line(exercise: Exercise) -> Iterator[Mistake]:
             yield Mistake(each.expression, f"that is {each.target}")
 
 
-def _multiple(true: Tensor, answer: Tensor) -> str:
+def _too_much(whole: ast.expr, exercise: Exercise) -> Iterator[Mistake]:
+    """A factor that is too much, or a term, of one name."""
+    for name in _as_long_as_the_line(exercise):
+        for factor in (ast.Name(name), _one_minus(name)):
+            yield Mistake(ast.BinOp(whole, ast.Mult(), factor), f"the factor {_code(factor)} is too much")
+    for name in _as_long_as_the_line(exercise):
+        yield from _term_too_much(whole, ast.Name(name))
+
+
+def _two_names_too_much(whole: ast.expr, exercise: Exercise) -> Iterator[Mistake]:
+    for a, b in combinations_with_replacement(_as_long_as_the_line(exercise), 2):
+        yield from _term_too_much(whole, ast.BinOp(ast.Name(a), ast.Mult(), ast.Name(b)))
+
+
+def _term_too_much(whole: ast.expr, term: ast.expr) -> Iterator[Mistake]:
+    for op, sign in ((ast.Add(), "+"), (ast.Sub(), "-")):
+        yield Mistake(ast.BinOp(whole, op, term), f"the term `{sign} {Line('', term).right}` is too much")
+
+
+def _as_long_as_the_line(exercise: Exercise) -> list[str]:
+    """The names of what has the length of the line's vector, and of numbers."""
+    shape = value(exercise.line.expression, exercise.known).shape
+    return [name for name in exercise.names if exercise.known[name].shape in (shape, ())]
+
+
+def _in_numbers(true: Tensor, answer: Tensor) -> str:
+    """A number that is too much: it multiplies the whole, or is added to it."""
     times = float((true * answer).sum() / (true * true).sum())
-    if not close(times * true, answer):
-        return ""
-    if close(torch.tensor(-1.0, dtype=torch.float64), torch.tensor(times, dtype=torch.float64)):
-        return "the sign of the whole is wrong"
-    return f"it is {times:.4g} times what it should be"
-
-
-def _too_much(exercise: Exercise, true: Tensor, answer: Tensor) -> str:
-    """A factor that is too much, a number, or a term of one or two names."""
-    known = {name: exercise.known[name] for name in exercise.names if exercise.known[name].shape in (true.shape, ())}
-    for name, number in known.items():
-        for text, factor in ((name, number), (f"1 - {name}", 1 - number)):
-            if close(true * factor, answer):
-                return f"the factor `{text}` is too much"
+    if close(times * true, answer):
+        return REPLIES["times"].format(f"{times:.4g}")
     more = (answer - true).expand_as(true)
     if close(more, more.flatten()[0]):
-        return f"{float(more.flatten()[0]):+.4g} is too much"
-    products = [(f"{a} * {b}", known[a] * known[b]) for a, b in combinations_with_replacement(known, 2)]
-    for text, number in (*known.items(), *products):
-        for sign, signed in (("+", number), ("-", -number)):
-            if close(more, signed):
-                return f"the term `{sign} {text}` is too much"
+        return REPLIES["too much"].format(f"{float(more.flatten()[0]):+.4g}")
     return ""
 
 

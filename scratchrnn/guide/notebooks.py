@@ -9,13 +9,17 @@ from pathlib import Path
 from nbformat import NotebookNode, v4
 
 _BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+_FOLDED = re.compile(r"<details><summary>(.*?)</summary>\n\n((?:(?!</details>).)*?```.*?)\n</details>\n", re.DOTALL)
 _DIRECTIVE = re.compile(r" *# doctest:.*")
 
 
 def notebook(chapter: Path) -> NotebookNode:
-    """A cell for each piece of prose, and one for each example up to what it prints, which stands below it."""
+    """A cell for each piece of prose, and one for each example up to what it prints, which stands below it.
+
+    An example that the chapter folds away is a cell like the others.
+    """
     cells, end = [], 0
-    text = chapter.read_text(encoding="utf-8")
+    text = _FOLDED.sub(r"\1\n\n\2", chapter.read_text(encoding="utf-8"))
     for block in _BLOCK.finditer(text):
         cells += _prose(text[end : block.start()])
         cells += _code(block[1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ from scratchrnn.guide.notebooks import notebook
 
 GUIDE = Path(__file__).parents[2] / "scratchrnn" / "guide"
 CHAPTERS = sorted({*GUIDE.glob("[0-9]*-*.md")} - {*GUIDE.glob("*.zh.md")})  # a translation has the same examples
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_no_fold_begins_in_one_cell_and_ends_in_another(chapter: Path) -> None:
+    cells = notebook(chapter).cells
+    examples = [cell.source for cell in cells if cell.cell_type == "code"]
+    assert [cell.source for cell in cells if cell.source.count("<details>") != cell.source.count("</details>")] == []
+    text = chapter.read_text(encoding="utf-8")
+    assert "".join(examples).count("def ") == len(re.findall(r"^(?:>>>|\.\.\.) .*\bdef ", text, re.MULTILINE))
+
 
 LIKE = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS  # IPython breaks a long value into lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 import statistics
@@ -14,14 +15,17 @@ import pytest
 import torch
 from chromium import HANGS
 from running import close, states
-from table import BY_NAME, Row, mgu, slstm
+from table import BY_NAME, EQUATIONS, Row, mgu, slstm
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 import scratchrnn as sr
-from scratchrnn.equations import Equations
+from scratchrnn.equations import Equations, Exercise, exercises, judge
+from scratchrnn.equations.answers import value
+from scratchrnn.equations.mistakes import mistakes
 from scratchrnn.traces.page import page as write_page
 from scratchrnn.traces.page.script import FUNCTIONS as FUNCTIONS_OF_A_PAGE
+from scratchrnn.traces.page.script import update
 from scratchrnn.traces.page.spans import spans
 from scratchrnn.traces.record import Record
 from scratchrnn.traces.summary import carried, time_constants
@@ -497,8 +501,8 @@ def test_a_map_is_blue_above_zero_orange_below_and_sorted_as_chosen(show: Show) 
     page = show(trace)
     one = Record({name: t[:, :1] for name, t in record.tensors.items()}, record.cell)
     orders = {"number": torch.arange(H), "time": time_constants(one).argsort(descending=True, stable=True)}
-    for by, value in [("number", "index"), ("time", "time")]:
-        page.get_by_label("units sorted by").select_option(value)
+    for by, option in [("number", "index"), ("time", "time")]:
+        page.get_by_label("units sorted by").select_option(option)
         c = record.c[:, 0].T[orders[by]]
         strength = c / c.abs().amax(1, keepdim=True)  # a scale for each unit
         pixels = colours(page, "c")
@@ -658,6 +662,10 @@ def test_axe_finds_nothing(show: Show, width: int, scheme: str) -> None:
     for folded in page.locator("details:not([open]) > summary").all():
         folded.click()
     page.get_by_label("span").first.select_option(index=1)
+    assert answered(page.locator("article").first, "c", "i").startswith("not yet: ")
+    page.get_by_role("button", name="a hint").click()
+    assert axe(page) == []
+    page.get_by_role("button", name="show it").click()
     assert axe(page) == []
 
 
@@ -670,6 +678,7 @@ def test_on_a_phone_all_that_is_pressed_is_as_large_as_a_finger(browser: Any, tm
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = context.new_page()
     page.goto(path.as_uri())
+    answered(page, "c", "f*c_prev + (1-f)*g*tanh(h_prev + o_pre) + 0.25")
     small = page.evaluate(
         "[...document.querySelectorAll('button:not(.link), summary, select, input, canvas, [role=slider]')].map(e => ({"
         "  name: e.outerHTML.slice(0, 80), box: (e.closest('label') ?? e).getBoundingClientRect() }))"
@@ -844,14 +853,310 @@ def test_there_is_no_what_if_where_a_unit_is_not_its_own(show: Show) -> None:
     assert show(traced(BY_NAME["LSTM"], proj_size=2)).get_by_label("what if", exact=True).count() == 0
 
 
-def test_a_cell_that_calls_what_the_page_cannot_has_no_what_if(show: Show) -> None:
+def test_a_cell_that_calls_what_the_page_cannot_has_no_what_if_and_no_quiz(show: Show) -> None:
     def update(n: Tensor, h_prev: Tensor) -> Tensor:
         return torch.erf(n)
 
     layer = sr.RecurrentLayer(sr.Cell("ERF", ("n",), update), I, H)
     page = show(sr.trace(layer, torch.randn(T, 1, I), halves=True))
-    assert page.get_by_label("what if", exact=True).count() == 0
+    assert page.get_by_label("what if", exact=True).count() == page.get_by_label("quiz", exact=True).count() == 0
     assert list(lines(page)) == ["h", "n_pre"]
+
+
+# ------------------------------------------------------------------------------------------------- the quiz
+
+
+def ask(page: Any, target: str) -> Any:
+    """Asks for a line; where its right side is typed."""
+    page.get_by_label("quiz", exact=True).select_option(target)
+    return page.get_by_label(f"{target} =", exact=True)
+
+
+def answered(page: Any, target: str, text: str) -> str:
+    """What the page says to an answer."""
+    blank = ask(page, target)
+    blank.fill(text)
+    blank.press("Enter")
+    return page.locator(".question [role=status]").text_content().strip()
+
+
+def told(exercise: Exercise, answer: str) -> str:
+    """What the terminal says to it."""
+    try:
+        return f"not yet: {judge(exercise, answer).reason}".replace("`", "")
+    except ValueError as error:
+        return f"cannot be judged: {error}".replace("`", "")
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN", "RNN_relu", "MGU", "COUPLED", "PAIR", "sLSTM"])
+def test_every_line_of_the_update_is_asked_for_and_its_right_side_is_right(show: Show, name: str) -> None:
+    trace = traced(BY_NAME[name])
+    asked = Equations(trace.layer(0).cell).forward
+    page = show(trace)
+    choose(page, token=3, unit=2)
+    before = lines(page)
+    options = page.get_by_label("quiz", exact=True).locator("option").all_inner_texts()
+    assert options == ["nothing is asked", *(f"{line.target} = ?" for line in asked)]
+    for k, line in enumerate(asked):
+        blank = ask(page, line.target)
+        row = page.locator(".equations li", has=blank)
+        assert line.code not in row.inner_text()  # blank, with what comes out
+        assert float(row.locator(".result data").get_attribute("value")) == before[line.target][2][-1]
+        assert answered(page, line.target, line.code) == f"right: {line.text}"
+        score = f"{k + 1} of {len(asked)}, {k + 1} of them at the first try and without a hint"
+        assert page.locator(".controls", has=page.get_by_label("quiz", exact=True)).inner_text().endswith(score)
+    assert lines(page) == before  # all are there again
+    page.get_by_label("quiz", exact=True).select_option("")
+    assert page.locator(".question").count() == 0
+
+
+ALL_MISTAKES = """() => {
+  const steps = points(data.layers[0], 0, 0).slice(1);
+  return [steps, data.quizzes[0].lines.map((line) => [steps.map((step) => step[line.target]),
+    ...line.mistakes.map(([code]) => steps.map(algebra(code).value))])];
+}"""
+
+
+@pytest.mark.parametrize(
+    "cell", [*EQUATIONS[:-1], sr.cells.lstm, sr.cells.gru, sr.cells.elman_relu, slstm], ids=lambda cell: cell.name
+)
+def test_lines_and_mistakes_have_the_same_numbers_on_the_page_and_in_torch(show: Show, cell: sr.Cell) -> None:
+    page = show(sr.trace(sr.RecurrentLayer(cell, I, H), torch.randn(T, 1, I)))
+    steps, of_lines = page.evaluate(ALL_MISTAKES)
+    known = {name: torch.tensor([[step[name]] for step in steps], dtype=torch.float64) for name in steps[0]}
+    asked = [each for each in exercises(cell).values() if not each.linear]
+    for (true, *wrong), exercise in zip(of_lines, asked, strict=True):
+        expressions = [exercise.line.expression, *(mistake.expression for mistake in mistakes(exercise))]
+        for found, expression in zip([true, *wrong], expressions, strict=True):
+            expected = value(expression, known).expand(len(steps), 1).flatten().tolist()
+            assert found == pytest.approx(expected, rel=1e-9, abs=1e-12, nan_ok=True), ast.unparse(expression)
+        for name in exercise.names:  # and the numbers that were drawn are the terminal's
+            close(known[name], exercise.known[name].expand(len(steps), 1), rtol=1e-3, atol=1e-5)
+
+
+LSTM, GRU = exercises(sr.cells.lstm), exercises(sr.cells.gru)
+ANSWERS = {
+    "c": [
+        *("f*c_prev", "f*c_prev - i*g", "f*c_prev + i", "f + c_prev + i*g", "i*c_prev + f*g", "f_pre*c_prev + i*g"),
+        *("f*c_prev + (1-f)*g", "f*c_prev + i*tanh(g)", "f*c_prev + i*g*o", "(f*c_prev + i*g) * o", "f/(g-g)"),
+        *(
+            "f*c_prev + i*g - h_prev",
+            "(f*c_prev + i*g) * (1 - o)",
+            "-f*c_prev - i*g",
+            "c = f*c_prev",
+        ),
+        *("", "  ", "f[0]", "f c_prev + i g", "h = o * tanh_c", "c", "h", "hprev", "tanh * f"),
+        *("tanh(f, g)", "eval(f)", "constructor(f)", "__proto__(f)", "constructor", "__proto__", "log(0 * f)"),
+    ],
+    "f": ["sigmoid(i_pre)", "sigmoid(o_pre)", "f_pre", "tanh(f_pre)", "sigmoid(f)", "qqq", "relu(f_pre)"],
+    "h": ["o*c", "tanh_c", "o + tanh_c", "(1-o)*tanh_c", "o*sigmoid(c)", "tanh(o*c)/0", "x"],
+}
+
+
+@pytest.mark.parametrize("target", ANSWERS)
+def test_a_wrong_answer_is_told_what_the_terminal_tells(show: Show, target: str) -> None:
+    page = show(traced(BY_NAME["LSTM"]))
+    for answer in ANSWERS[target]:
+        expected = told(LSTM[target], answer)
+        if answer == "x":  # the linear part is not on the page
+            expected = f"cannot be judged: x is not known here: known are {', '.join(LSTM[target].names)}"
+        assert answered(page, target, answer) == expected
+    score = page.locator(".controls", has=page.get_by_label("quiz", exact=True)).inner_text()
+    assert score.endswith("0 of 7, 0 of them at the first try and without a hint")
+
+
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        ("c", "c_prev ⊙ f + g·i"),
+        ("c", "  c = f*c_prev + i*g  "),
+        ("c", "σ(f_pre)*c_prev + i*tanh(g_pre)"),  # noqa: RUF001
+        ("c", "-(-f * c_prev − i * g)"),  # noqa: RUF001
+        ("c", "f*c_prev+i*g/(+1.)^2 + 2²-4e0 + -.5**-1--2"),
+        ("c", "where(f >= 0, f, 0/0) * c_prev + max(i, -1) * g"),
+        ("c", "f*c_prev + i*g * (f < 2) + (i == g) * 3"),
+        ("f", "1 / (1 + exp(-f_pre))"),
+        ("f", "torch.sigmoid(f_pre)"),
+        ("tanh_c", "2 * sigmoid(2*c) - 1"),
+        ("h", "o × tanh(f*c_prev + i*g)"),  # noqa: RUF001
+    ],
+)
+def test_equal_algebra_is_right_on_the_page(show: Show, target: str, answer: str) -> None:
+    assert judge(LSTM[target], answer)
+    assert answered(show(traced(BY_NAME["LSTM"])), target, answer) == f"right: {LSTM[target].line.text}"
+
+
+@pytest.mark.parametrize(
+    "answer", ["-2**2 * f", "2**3**0.5 - f", "f - i - g", "f / i / g", "1 - f*c_prev < g", "2^-1*f"]
+)
+def test_the_page_reads_signs_in_pythons_order(show: Show, answer: str) -> None:
+    page = show(traced(BY_NAME["LSTM"]))
+    numbers = {"f": 0.3, "i": 0.7, "g": -0.4, "c_prev": 1.5}
+    found = page.evaluate("([code, numbers]) => algebra(code).value(numbers)", [answer, numbers])
+    assert found == pytest.approx(float(eval(answer.replace("^", "**"), numbers)))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["f * (c_prev", "f)", "f *", "* f", "f,g", "tanh(f", "tanh()", "f ! g", "1if", "f // g", "0 < f < 1", "f = g"],
+)
+def test_what_is_no_formula_is_refused(show: Show, answer: str) -> None:
+    said = answered(show(traced(BY_NAME["LSTM"])), "c", answer)
+    assert re.match(r"cannot be judged: .* cannot be read.*between two factors stands \*|.*got a line of f", said)
+
+
+def test_what_nothing_explains_is_shown_in_the_numbers_of_the_page(show: Show) -> None:
+    record = (trace := traced(BY_NAME["LSTM"])).layer(0)
+    page = show(trace)
+    for t, u in ((3, 2), (5, 0)):
+        choose(page, token=t, unit=u)
+        said = answered(page, "h", "tanh(o*c)*f - 3")
+        o, c, f, h = (record[name][t, 0, u].item() for name in "ocfh")
+        expected = [o, c, f, math.tanh(o * c) * f - 3, h]
+        literal = rf"({MINUS}?\d+\.\d+)"
+        found = re.fullmatch(
+            f"not yet: where o = {literal}, c = {literal}, f = {literal}, yours gives {literal}, and h is {literal}",
+            said,
+        )
+        assert found
+        assert [*map(number, found.groups())] == pytest.approx(expected, abs=0.00051)
+    choose(page, token=1)  # it is said in the numbers of the step that is chosen then
+    said = page.locator(".question [role=status]").inner_text()
+    assert number(said.split(" ")[-1]) == pytest.approx(record.h[1, 0, 0].item(), abs=0.00051)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("2.5*(f*c_prev + i*g)", "it is 2.500 times what it should be"),
+        ("f*c_prev + i*g - 0.25", f"{MINUS}0.250 is too much"),
+    ],
+)
+def test_a_number_that_is_too_much_is_named(show: Show, answer: str, reason: str) -> None:
+    assert answered(show(traced(BY_NAME["LSTM"])), "c", answer) == f"not yet: {reason}"
+
+
+def test_what_is_right_at_the_chosen_step_alone_is_wrong(show: Show) -> None:
+    page = show(sr.trace(nn.LSTM(I, H), torch.randn(T, 1, I)))
+    choose(page, token=0, unit=1)  # where c_prev is 0
+    assert answered(page, "c", "i*g") == "not yet: the term f * c_prev is not there"
+    said = answered(page, "c", "i*g + c_prev*tanh(c_prev)*o_pre")
+    c_prev = re.search(r"c_prev = (\S+),", said)
+    assert c_prev
+    assert number(c_prev[1]) != 0
+
+
+def test_the_quiz_is_done_by_keyboard(show: Show) -> None:
+    page = show(traced(BY_NAME["GRU"]))
+    place = chosen(page)
+    page.get_by_label("quiz", exact=True).focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.localName") == "select"
+    page.keyboard.press("Tab")
+    for k, (target, exercise) in enumerate(item for item in GRU.items() if not item[1].linear):
+        focused = page.get_by_label(f"{target} =", exact=True)
+        assert focused.evaluate("e => e === document.activeElement")
+        page.keyboard.type("h_prev")  # letters that move elsewhere
+        assert chosen(page) == place
+        page.keyboard.press("Enter")
+        assert page.locator(".question b").last.inner_text().strip() == "not yet:"
+        assert focused.evaluate("e => e === document.activeElement")
+        focused.fill(exercise.line.code)
+        page.keyboard.press("Enter")
+        assert page.locator(".question [role=status]").inner_text() == f"right: {exercise.line.text}"
+        button = page.evaluate("document.activeElement.textContent")
+        assert button == ("next: z = ?", "next: n = ?", "next: h = ?", "again from the first")[k]
+        page.keyboard.press("Enter")
+    options = page.get_by_label("quiz", exact=True).locator("option").all_inner_texts()
+    assert options == ["nothing is asked", "r = ?", "z = ?", "n = ?", "h = ?"]  # again
+    assert page.get_by_label("quiz", exact=True).input_value() == "r"
+
+
+def test_hints_and_the_line_itself_are_shown_and_told_in_the_score(show: Show) -> None:
+    page = show(traced(BY_NAME["LSTM"]))
+    blank = ask(page, "c")
+    status = page.locator(".question [role=status]")
+    hint = page.get_by_role("button", name="a hint")
+    for k in range(2):
+        assert blank.is_visible()
+        hint.click()
+        assert status.locator("span").all_inner_texts() == [*LSTM["c"].hints[: k + 1]]
+    assert hint.is_disabled()
+    assert answered(page, "c", "f*c_prev + i*g").startswith("right: ")
+    assert "1 of 7, 0 of them at the first try" in page.inner_text("#equations-0")
+    page.get_by_role("button", name="next: tanh_c").click()
+    answered(page, "tanh_c", "c")
+    ask(page, "h")
+    assert ask(page, "tanh_c").input_value() == "c"  # what was typed last stands there again
+    page.get_by_role("button", name="show it").click()
+    assert status.inner_text() == "it is tanh_c = tanh(c)"
+    assert page.locator("[data-target=tanh_c] .symbols").inner_text() == "tanh_c = tanh(c)"
+    assert "1 of 7, 0 of them at the first try" in page.inner_text("#equations-0")
+    options = page.get_by_label("quiz", exact=True).locator("option").all_inner_texts()
+    assert options[5:] == ["c = ?, right", "tanh_c = ?, shown", "h = ?"]
+    for target in ("h", "i", "f", "g", "o"):  # all around
+        page.get_by_role("button", name=f"next: {target}").click()
+        page.get_by_role("button", name="show it").click()
+    page.get_by_role("button", name="again from the first").click()
+    assert "0 of 7" in page.inner_text("#equations-0")
+
+
+def test_the_address_keeps_what_is_asked_and_nothing_else_is_kept(show: Show) -> None:
+    trace = traced(BY_NAME["LSTM"], num_layers=2)
+    page = show(trace)
+    assert answered(page, "c", "f*c_prev + i*g").startswith("right: ")
+    page.wait_for_url("**&quiz=c")
+    kept = "[localStorage.length, sessionStorage.length, document.cookie]"
+    assert page.evaluate(kept) == [0, 0, ""]
+    choose(page, "layer 1")  # the same cell: its lines are known
+    assert page.get_by_label("quiz", exact=True).input_value() == "c"
+    page.reload()
+    assert page.get_by_label("c =", exact=True).input_value() == ""
+    assert "0 of 7" in page.inner_text("#equations-0")
+    for fragment, asked in (("quiz=h", "h"), ("quiz=nothing", ""), ("quiz=o", "o"), ("token=2", "")):
+        page.evaluate(f"location.hash = '{fragment}'")
+        until(page, f"document.getElementById('quiz').value === '{asked}'")
+    assert page.locator(".question").count() == 0
+    assert show(trace, fragment="quiz=g").get_by_label("g =", exact=True).is_visible()
+
+
+def test_each_of_several_traces_asks_on_its_own(show: Show) -> None:
+    x = torch.randn(T, 1, I)
+    page = show(sr.trace(nn.LSTM(I, H), x), beside={"other": sr.trace(nn.GRU(I, H), x)})
+    lstm, gru = (page.locator("article").nth(k) for k in range(2))
+    gru.get_by_label("quiz", exact=True).select_option("h")
+    assert lstm.locator(".question").count() == 0
+    gru.get_by_label("h =", exact=True).fill("z*n + (1-z)*h_prev")
+    gru.get_by_role("button", name="check").click()
+    assert gru.locator("[role=status]").inner_text() == "not yet: n and h_prev are exchanged"
+    page.wait_for_url("**&quiz=%2Ch")
+    page.reload()
+    assert gru.get_by_label("h =", exact=True).is_visible()
+
+
+def test_under_a_projection_h_before_it_is_asked_for(show: Show) -> None:
+    page = show(traced(BY_NAME["LSTM"], proj_size=2))
+    for unit in (1, 4):  # the second has no h
+        choose(page, unit=unit)
+        assert answered(page, "h", "o*c") == "not yet: c stands where tanh_c should: tanh_c = tanh(c)"
+        assert page.locator(".equations li", has=page.locator(".question")).get_attribute("data-target") == "(h)"
+    assert answered(page, "h", "o*tanh_c") == "right: h = o * tanh_c"
+
+
+def test_a_cell_of_ones_own_is_asked_for_with_its_numbers(show: Show) -> None:
+    janet = next(cell for cell in EQUATIONS if cell.name == "JANET")
+    page = show(sr.trace(sr.RecurrentLayer(janet, I, H), torch.randn(T, 1, I)))
+    right = "sigmoid(f_pre)*c_prev + tanh(g_pre)*(1 - sigmoid(f_pre - BETA))"
+    assert answered(page, "h", right.replace("BETA", "2*BETA")).startswith("not yet: where f_pre = ")
+    assert answered(page, "h", right).startswith("right: h = ")
+
+
+@pytest.mark.parametrize("constant", [0.5, float("inf"), float("nan")])
+def test_a_page_computes_with_finite_numbers_alone(constant: float) -> None:
+    def bounded(n: Tensor, h_prev: Tensor) -> Tensor:
+        return torch.clamp(n, max=constant)
+
+    assert (update(sr.Cell("BOUNDED", ("n",), bounded)) is not None) == math.isfinite(constant)
 
 
 def test_what_comes_next_is_told_with_and_without_the_unit(show: Show) -> None:
@@ -1057,16 +1362,16 @@ def test_the_ends_of_lines_are_of_one_sequence() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS_OF_A_PAGE)
 def test_a_function_of_the_page_is_torchs_with_its_defaults_and_no_other(show: Show, name: str) -> None:
-    count = {"maximum": 2, "minimum": 2, "where": 3}.get(name, 1)
+    count = {"maximum": 2, "minimum": 2, "clamp_min": 2, "clamp_max": 2, "where": 3, "lerp": 3, "clamp": 3}.get(name, 1)
     code = f"({FUNCTIONS_OF_A_PAGE[name]})"
     page = show(traced(BY_NAME["RNN"]))
     torchs = torch.where if name == "where" else getattr(torch, name, None) or getattr(nn.functional, name)
     for _ in range(5):
-        given = [torch.rand(()) * 3 for _ in range(count)]
+        given = [torch.rand(()) * 6 - 3 for _ in range(count)]
         if name == "where":
-            given[0] = given[0] > 1.5
+            given[0] = given[0] > 0
         found = page.evaluate(f"{code}({', '.join(str(x.item()).lower() for x in given)})")
-        assert found == pytest.approx(torchs(*given).item(), rel=1e-5)
+        assert found == pytest.approx(torchs(*given).item(), rel=1e-5, nan_ok=True)
 
 
 def test_a_call_with_more_than_that_has_no_what_if(show: Show) -> None:
@@ -1091,6 +1396,10 @@ def test_a_notebook_shows_the_page_in_a_frame_that_can_do_nothing_else(browser: 
     frame = page.frame_locator("iframe")
     frame.locator(".text .token").nth(2).click()
     assert "token 3 of 7" in frame.locator(".said b").inner_text()
+    assert answered(frame, "c", "f*c_prev") == "not yet: the term i * g is not there"
+    frame.get_by_label("c =", exact=True).fill("f*c_prev + i*g")
+    frame.get_by_role("button", name="check").click()
+    assert frame.locator(".question [role=status]").inner_text() == "right: c = f * c_prev + i * g"
     assert errors == []
     page.close()
 
@@ -1152,6 +1461,7 @@ def test_no_page_is_wider_than_the_screen_and_all_text_is_legible(show: Show, wi
     page = show(traced(BY_NAME["LSTM"], num_layers=2), ["a word", "x" * 200, *"abcde"])
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 700})
+    answered(page, "c", "f*c_prev + (1-f)*g*tanh(h_prev + o_pre)")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     until(page, f"{CONTRAST} >= 4.5")  # the page paints itself anew in the other scheme
 

@@ -134,7 +134,8 @@ def _update_lines(cell: Cell, tensors: dict[str, Tensor]) -> tuple[list[dict[str
         if name not in tensors or projected:
             keys[name] = f"({name})"
             values[name] = tensors[keys[name]] = _evaluate(line, values)
-        lines.append(_line(f"{name} before W_hr" if projected else name, keys[name], terms))
+        symbol = f"{name} before W_hr" if projected else name
+        lines.append(_line(symbol, keys[name], terms) | {"target": name})
         if projected:
             lines.append(_line(name, name, [["W_hr (h before W_hr)", None]]))
     return lines, None

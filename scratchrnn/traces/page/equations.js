@@ -1,8 +1,11 @@
 // The equations of one step, with numbers.
 "use strict";
 
-/** Lines: the symbols, the numbers in their place, and what comes out. */
-function Equations({ lines, layer, token, unit, theme }) {
+/** Lines: the symbols, the numbers in their place, and what comes out; of one that is asked for that alone. */
+function Equations({ lines, quiz, ...view }) {
+  const { layer, token, unit, theme } = view;
+  const asked = quiz?.line?.target;
+  const ended = asked && quiz.of(quiz.line).ended;
   const number = (key) => {
     const x = at(layer, key, token, unit);
     const quantity = layer.quantities.find((q) => q.name === key);
@@ -14,10 +17,14 @@ function Equations({ lines, layer, token, unit, theme }) {
     const negative = k > 0 && /-\s*$/.test(terms[k - 1][0]) && at(layer, key, token, unit) < 0;
     return negative ? html`(${number(key)})` : number(key);
   });
-  return html`<ul class="equations">${lines.map((line) => html`<li data-target=${line.key}>
-    <span class="symbols"><b>${line.symbol}</b> = ${line.terms.map(([text]) => text)}</span>
+  const result = (line) => html`<span class="result">= ${number(line.key)}</span>`;
+  const filled = (line) => html`<span class="symbols"><b>${line.symbol}</b> = ${line.terms.map(([text]) => text)}</span>
     <span class="numbers">${line.terms.some(([, key]) => key) && html`<span>= ${numbers(line.terms)}</span>`}
-      <span class="result">= ${number(line.key)}</span></span>
+      ${result(line)}</span>`;
+  const isAsked = (line) => asked && line.target === asked;
+  return html`<ul class="equations">${lines.map((line) => html`<li data-target=${line.key}>
+    ${isAsked(line) && !ended ? null : filled(line)}
+    ${isAsked(line) && html`<${Question} ...${view} quiz=${quiz}>${result(line)}<//>`}
     ${layer.words[line.symbol] && html`<small>${layer.words[line.symbol]}</small>`}</li>`)}</ul>`;
 }
 

@@ -39,7 +39,7 @@ const written = ({ token, quantity, sort, span, threshold, set, views }) => new 
   token: token + 1, layer: views.map((v) => v.layer), unit: views.map((v) => v.unit ?? ""), colour: quantity, sort,
   span: Array.isArray(span) ? `${span[0] + 1}-${span[1] + 1}` : span ?? "", on: threshold,
   ...(set ? { if: `${set.name}:${set.value}` } : {}),
-  ...(views.some((v) => v.state) ? { state: views.map((v) => v.state ?? "") } : {}),
+  ...Object.fromEntries(["state", "quiz"].filter((of) => views.some((v) => v[of])).map((of) => [of, views.map((v) => v[of] ?? "")])),
 }).toString();
 
 function read(fragment, place) {
@@ -51,7 +51,7 @@ function read(fragment, place) {
     const of = (name) => given.get(name)?.split(",")[k];
     const index = number(of("layer"), 0, data.layers.length - 1);
     const layer = data.layers[index]?.trace === TRACES[k] ? index : view.layer;
-    return { layer, unit: number(of("unit"), 0, data.layers[layer].units - 1) ?? view.unit, state: of("state") || view.state };
+    return { layer, unit: number(of("unit"), 0, data.layers[layer].units - 1) ?? view.unit, state: of("state") || view.state, quiz: of("quiz") || null };
   });
   const on = parseFloat(given.get("on"));
   const [name, value] = (given.get("if") ?? "").split(":");
@@ -72,7 +72,7 @@ function read(fragment, place) {
 /** All that the panels of one trace are told. */
 function useView(place, k, choose, theme) {
   const { token, span: chosenSpan, threshold } = place;
-  const { layer: index, unit: wanted, state } = place.views[k];
+  const { layer: index, unit: wanted, state, quiz: asked } = place.views[k];
   const layer = useMemo(() => {
     const all = data.layers[index];
     return { ...all, road: all.roads.find((r) => r.state === state) ?? all.road };
@@ -105,14 +105,15 @@ function useView(place, k, choose, theme) {
     : contributions(layer, token, unit).found.reduce((all, c) => ((all[c.token] = c.amount), all), data.tokens.map(() => 0));
   const most = largest(values) || 1;
   return {
-    layer, token, unit, theme, set, other, quantity, chosen, values, span, found, threshold, sort, sorts, order, row: order.indexOf(unit),
+    layer, token, unit, theme, asked, set, other, quantity, chosen, values, span, found, threshold, sort, sorts, order, row: order.indexOf(unit),
     title: TRACES.length > 1 ? layer.trace : "", index: k, id: (name) => (k ? `${name}-${k}` : name), range: chosen !== LEFT && quantity.gate ? quantity.range : [-most, most],
-    /** Of a change, `layer`, `unit` and `state` are this trace's own. */
-    choose: ({ layer: other, unit: to, state: followed, ...shared }) => choose((before) => {
+    /** Of a change, `layer`, `unit`, `state` and `quiz` are this trace's own. */
+    choose: ({ layer: other, unit: to, state: followed, quiz, ...shared }) => choose((before) => {
       const own = { ...before.views[k] };
       if (other !== undefined) own.layer = other;
       if (to !== undefined) own.unit = to;
       if (followed !== undefined) own.state = followed;
+      if (quiz !== undefined) own.quiz = quiz;
       return { ...before, from: undefined, ...shared, views: before.views.map((view, n) => (n === k ? own : view)) };
     }),
   };
@@ -146,8 +147,8 @@ function HowToRead({ layer }) {
       ${gates && "A gate between 0 and 1 multiplies another number: 0 lets nothing through, 1 everything. "}
       sigmoid brings any number between 0 and 1, tanh between −1 and 1.</p>
     <p>Blue is above 0, orange below; the nearer to 0, the fainter. Choose a token and a unit, in the text or in a map:
-      what happened there stands at the foot of the window, the equations with their numbers in their panel. The address of
-      the page keeps what is chosen. Each number is kept in 16 bits, to half of a 65531st of what its unit ranges over.</p>
+      what happened there stands at the foot of the window, the equations with their numbers in their panel; under <i>quiz</i> the
+      right side of one is blank, for you to write. The address of the page keeps what is chosen. Each number is kept in 16 bits, to half of a 65531st of what its unit ranges over.</p>
     <p>Keys: <kbd>h</kbd> <kbd>l</kbd> token, <kbd>j</kbd> <kbd>k</kbd> unit; in a map the arrows; in the text <kbd>←</kbd>${" "}
       <kbd>→</kbd> <kbd>Home</kbd> <kbd>End</kbd>, with <kbd>Shift</kbd> a span.</p>
     <dl>${meanings(layer).map(([name, meaning]) => html`<dt>${name}</dt><dd>${meaning}</dd>`)}</dl></details>`;
@@ -190,6 +191,7 @@ function View(view) {
   const { layer, token, unit, quantity, chosen, found, title, index } = view;
   const what = chosen === LEFT ? "left" : chosen;
   const id = (name) => `${name}-${index}`;
+  const quiz = useQuiz(view);
   return html`<article class="view" aria-label=${title || undefined}>
     ${title && html`<h2 class="trace">${title}</h2>`}
     <${Controls} ...${view}/>
@@ -202,7 +204,8 @@ function View(view) {
         <${Text} ...${view} what=${what} label="Text"/></div>
       <${Panel} id=${id("equations")} title="The step in numbers" note=${`unit ${unit}, token ${token + 1}`}>
         ${layer.reason && html`<p class="note">The lines of the update cannot be shown: ${layer.reason}</p>`}
-        <${Equations} ...${view} lines=${layer.lines}/>
+        <${Quiz} ...${quiz} ...${view}/>
+        <${Equations} ...${view} lines=${layer.lines} quiz=${quiz}/>
         <h3>before the nonlinearity: from the input and from the state before</h3>
         <${Equations} ...${view} lines=${layer.preActivations}/>
         <${WhatIf} ...${view}/><//>
@@ -238,7 +241,7 @@ function Page() {
   }, []);
   useLayoutEffect(() => {
     const onKeyDown = (event) => {
-      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("input[type=number], select")) return;
+      if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest?.("input[type=number], input[type=text], select")) return;
       const { token, order, row, choose } = first;
       const change = {
         h: { token: Math.max(token - 1, 0) }, l: { token: Math.min(token + 1, data.tokens.length - 1) },

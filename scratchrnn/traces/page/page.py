@@ -21,11 +21,13 @@ from ..palette import LINES, SIGNED
 from ..record import Record, Records, place
 from .content import content
 from .packing import floats
+from .quiz import answers, quiz
 from .script import script
 from .spans import spans
 
 _LIBRARIES = ("preact.js", "hooks.js", "htm.js")
-_CODE = ("numbers", "words", "parts", "colours", "text", "equations", "what-if", "units", "charts", "page")
+_CODE = ("numbers", "words", "parts", "colours", "algebra")
+_PANELS = ("text", "quiz", "equations", "what-if", "units", "charts", "page")
 Layers: TypeAlias = Mapping[str, Records]
 """`trace(...).records` by the name of the layer; "" needs none."""
 Readout: TypeAlias = tuple[nn.Linear, Sequence[object]]
@@ -71,6 +73,10 @@ def page(
                 layers.append(stands | content(chosen, lengths, reverse))
                 cells.append(record.cell)
     shown = _tokens(tokens, steps)
+    asked = [cell for k, cell in enumerate(cells) if cell not in cells[:k]]
+    quizzes = [quiz(cell) for cell in asked]
+    for layer, cell in zip(layers, cells, strict=True):
+        layer["quiz"] = asked.index(cell)
     for trace, readout in (readouts or {}).items():
         layer = _read_out([layer for layer in layers if layer["trace"] == trace], *readout)
         layer["readout"] = _numbers(*readout)
@@ -82,6 +88,8 @@ def page(
         "tokens": shown,
         "spans": spans(shown, layers[0]["lengths"]),
         "layers": layers,
+        "quizzes": quizzes,
+        "answers": answers(),
         "palette": {"lines": LINES, "signed": SIGNED},
         "open": fragment,
     }
@@ -90,7 +98,7 @@ def page(
         style=_file("page.css"),
         libraries="\n".join(_file("vendor", name) for name in _LIBRARIES),
         updates=script(cells),
-        code="\n".join(_file(f"{name}.js") for name in _CODE),
+        code="\n".join(_file(f"{name}.js") for name in (*_CODE, *_PANELS)),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no token can end the script element
     )
 
