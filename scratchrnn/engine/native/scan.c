@@ -302,6 +302,7 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 #define COLUMNS (GATES * UNITS)                            /* vectors in it */
 #define ROWS_OF(C) MAX(1, MIN(8, (REGISTERS - (C) - 2) / (C))) /* so many rows of sums leave room for a term of the panel */
 #define SUM 256   /* terms of one sum: of longer ones partial sums are added, which lose less to rounding */
+#define AHEAD 16  /* terms of a panel that are fetched before their turn, by a tile that has time to spare: a full one */
 #define RUN 64    /* of one sum of a gradient outside the loop, which lose the most: the signs of their terms differ */
 
 /* The weights of a product y = W x, in panels or as they lie. */
@@ -384,10 +385,13 @@ INLINE void product(const int R, const int C, const int chains, const real *x, i
             UNROLL for (int i = 0; i < R * C; i++)
                 part[j][i / C][i % C] = splat(0);
         for (; k + chains <= end; k += chains, panel += chains * C * V)
-            UNROLL for (int j = 0; j < chains; j++)
+            UNROLL for (int j = 0; j < chains; j++) {
+                UNROLL for (int c = 0; c < C && R == ROWS_OF(C); c++)
+                    __builtin_prefetch(panel + (AHEAD * C + c) * V);
                 UNROLL for (int r = 0; r < R; r++)
                     UNROLL for (int c = 0; c < C; c++)
                         part[j][r][c] += x[r * stride + k + j] * load(panel + (j * C + c) * V);
+            }
         for (; k < end; k++, panel += C * V) /* only of one row */
             UNROLL for (int c = 0; c < C; c++)
                 part[0][0][c] += x[k] * load(panel + c * V);
