@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -141,13 +142,18 @@ def python(cell: Cell) -> str:
         f"return {_tuple([f'd{n}' for n in of.pre_activations])}, {_tuple(d_prev)}",
     ]
     head = ["from typing import NamedTuple", "", "import torch", "from torch import Tensor"]
-    head += [f"\n{number} = {value!r}" for number, value in of.numbers.items()]
+    head += [f"\n{number} = {_number(value)}" for number, value in of.numbers.items()]
     parts = [
         (f"class {made_by}(NamedTuple):", [f"{n}: Tensor" for n in tape] or ["pass"]),
         (f"def {name}_update({', '.join([*cell.pre_activations, *before])}):", update),
         (f"def {name}_adjoint(tape, {', '.join(of.arriving)}):", adjoint),
     ]
     return "\n\n\n".join(["\n".join(head), *("\n".join([d, *(f"    {t}" for t in body)]) for d, body in parts)])
+
+
+def _number(value: float) -> str:
+    """As Python reads it: `inf` and `nan` are no literals."""
+    return repr(value) if math.isfinite(value) else f'float("{value}")'
 
 
 def by_the_gates_name(cell: Cell, lines: Sequence[Line], tape: Sequence[str] = ()) -> dict[str, str]:

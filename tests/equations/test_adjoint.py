@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import math
 from dataclasses import replace
 
 import pytest
@@ -216,6 +217,21 @@ def test_a_number_from_outside_is_read_at_each_use():
     rate = torch.tensor(0.5, dtype=torch.float64)  # no number any more: the cell is not read
     assert "it is a tensor that the function holds; only numbers can" in why_walked(layer.cell)
     gradients(layer)
+
+
+@pytest.mark.parametrize("least", [-math.inf, math.nan])
+def test_a_number_from_outside_may_be_infinite_or_none(least):
+    def update(f, h_prev):
+        return torch.clamp(torch.tanh(f) + 0.5 * h_prev, least, 0.5)
+
+    cell = sr.Cell("FLOORED", ("f",), update)
+    assert f'least = float("{least}")' in python(cell)
+    layer = sr.RecurrentLayer(cell, 3, 4, dtype=torch.float64)
+    walked = sr.RecurrentLayer(sr.Cell("FLOORED", ("f",), update, walk=True), 3, 4, dtype=torch.float64)
+    walked.load_state_dict(layer.state_dict())
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    of = [torch.autograd.grad(each(x)[0].sum(), each.parameters()) for each in (layer, walked)]
+    torch.testing.assert_close(*of, rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
 def test_a_function_of_other_code_is_read_anew():

@@ -301,7 +301,7 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 #define UNITS (GATES >= WIDE ? 1 : WIDE / GATES)           /* vectors of units in a panel of gates */
 #define COLUMNS (GATES * UNITS)                            /* vectors in it */
 #define ROWS_OF(C) MAX(1, MIN(8, (REGISTERS - (C) - 2) / (C))) /* so many rows of sums leave room for a term of the panel */
-#define SUM 256   /* terms of one sum: of longer ones partial sums are added, which lose less to rounding */
+#define SUM 128   /* terms of one sum: of longer ones partial sums are added, which lose less to rounding */
 #define AHEAD 16  /* terms of a panel that are fetched before their turn, by a tile that has time to spare: a full one */
 #define RUN 64    /* of one sum of a gradient outside the loop, which lose the most: the signs of their terms differ */
 
