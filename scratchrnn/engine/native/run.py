@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from ..forward import Kept, Run, Setting
 from .build import Unavailable
 from .choice import enabled, refused
 from .library import Dtypes, Functions, Layout, compiled, crew, team
-from .scratch import borrow, give_back, parts
+from .scratch import Sizes, borrow, give_back, room_back, room_forward
 
 _compiling = Lock()
 
@@ -171,7 +170,7 @@ def steps(
     output = x.new_empty(*x.shape[:-1], R)
     state = tuple([x.new_empty(shape) for shape in sizes.of_states()])
     kept = Kept(x.new_empty(N, width), tuple([x.new_empty(N, s.shape[1]) for s in state])) if keep else None
-    scratch, at = borrow(_room(of.layout, sizes, keep), x)
+    scratch, at = borrow(room_forward(of.layout, sizes, keep), x)
     panels_ih, panels, panels_hr, bias, unprojected = at[:5]
     if weights.bias_ih is None:
         bias = 0
@@ -204,7 +203,7 @@ def gradients(
         for t, n in zip((x, *weights), (needed_x, *needed_weights), strict=True)
     ]
     how = _how(sizes, of.layout, sizes.N * sizes.I * sizes.outputs > _LARGE, division, threads)
-    scratch, at = borrow(_room_back(of.layout, sizes, how[1]), x)
+    scratch, at = borrow(room_back(of.layout, sizes, how[1]), x)
     panels_ih, panels, panels_hr, unprojected, d_pre, d_carry, d_emitted, panels_x, blocks, d_bias, lost, *running = at
     rooms = panels_ih, panels, panels_hr, 0, 1, pre.data_ptr(), _address(d_output), unprojected
     running = [place if d is None else d.data_ptr() for d, place in zip(d_state, running, strict=True)]
@@ -217,34 +216,16 @@ def gradients(
     return Operands(dx, Weights(*d_weights), tuple(d_state))  # type: ignore[arg-type]
 
 
-class _Sizes(NamedTuple):
-    """Of one scan, by its letters; `width`: of a row of pre-activations."""
-
-    states: int
-    B: int
-    N: int
-    I: int  # noqa: E741
-    H: int
-    R: int
-    width: int
-    outputs: int
-    projected: bool
-
-    def of_states(self) -> list[tuple[int, int]]:
-        """[B, R], [B, H], ..."""
-        return [(self.B, self.R), *[(self.B, self.H)] * (self.states - 1)]
-
-
-def _sizes(setting: Setting, operands: Operands) -> _Sizes:
+def _sizes(setting: Setting, operands: Operands) -> Sizes:
     x, (ih, hh, *_, hr), (first, *others) = operands
     (outputs, I), R, steps = ih.shape, hh.shape[1], setting.sizes  # noqa: E741
     H = outputs // len(setting.cell.gates)
     B = (max(steps) if steps else 0) if first is None else first.shape[0]
     width = len(setting.columns.places) * H
-    return _Sizes(1 + len(others), B, x.numel() // I, I, H, R, width, outputs, hr is not None)
+    return Sizes(1 + len(others), B, x.numel() // I, I, H, R, width, outputs, hr is not None)
 
 
-def _how(sizes: _Sizes, of: Layout, large: bool, division: int | None, threads: int | None) -> tuple[int, int]:
+def _how(sizes: Sizes, of: Layout, large: bool, division: int | None, threads: int | None) -> tuple[int, int]:
     """The division of work, and the threads; `large`: whether there are products outside the loop that want several."""
     weights = sizes.outputs * sizes.R
     if threads is None:
@@ -252,29 +233,6 @@ def _how(sizes: _Sizes, of: Layout, large: bool, division: int | None, threads: 
     if division is None:
         division = divided(sizes.B, weights, of.bytes, threads)
     return division, threads if large or division != ONE_THREAD else 1
-
-
-@lru_cache(1 << 10)
-def _room(of: Layout, sizes: _Sizes, keep: bool) -> tuple[int, ...]:
-    """The parts of what a scan needs beside what it gives."""
-    states, B, N, I, H, R, width, _, projected = sizes  # noqa: E741
-    room = [of.panels_of_gates(H, I), of.panels_of_gates(H, R)]
-    room += [of.panels(R, H) if projected else 0, width, B * H if projected else 0]
-    if not keep:
-        room += [min(N, of.chunk + B) * width, 2 * B * R, *[2 * B * H] * (states - 1)]
-    return parts(room, of.bytes)
-
-
-@lru_cache(1 << 10)
-def _room_back(of: Layout, sizes: _Sizes, threads: int) -> tuple[int, ...]:
-    """And of what its gradients need."""
-    states, B, N, I, H, R, width, outputs, projected = sizes  # noqa: E741
-    rows = min(N, of.chunk_back + B)
-    room = [of.panels(I, outputs), of.panels(R, outputs)]
-    room += [of.panels(H, R), N * H] if projected else [0, 0]
-    room += [rows * width, B * width, N * R if projected else 0]
-    room += [of.panels(max(I, R, H), rows), threads * of.block, width, width]
-    return parts([*room, B * R, *[B * H] * (states - 1)], of.bytes)
 
 
 def _functions(setting: Setting, operands: Operands) -> Functions:
@@ -296,7 +254,7 @@ def _call(
     of: Functions,
     function: Any,
     setting: Setting,
-    sizes: _Sizes,
+    sizes: Sizes,
     operands: Operands,
     given: Sequence[Tensor | None],
     how: tuple[int, int],
