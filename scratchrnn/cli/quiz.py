@@ -97,6 +97,7 @@ def _introduce(cell: Cell, asked: Mapping[str, Exercise], adjoint: bool, console
             console.print(f"  {each.text}")
         verb = "arrives" if len(of.arriving) == 1 else "arrive"
         console.print(f"\n{' and '.join(of.arriving)} {verb} from the loss and the later steps.")
+        console.print("W x, W^T x and x y^T are matrix products; of one gate you are asked for its weights.")
         if of.direct_gradient in asked:
             whole = f"d{cell.states[0]}_prev"
             console.print(f"{of.direct_gradient} is the part of {whole} that does not come through W_hh.")
@@ -112,7 +113,8 @@ def _introduce(cell: Cell, asked: Mapping[str, Exercise], adjoint: bool, console
 def _aside(exercise: Exercise) -> str:
     """What the question is about: the line that is differentiated, or what may be used."""
     if exercise.through is not None:
-        return f"through {exercise.through.text}"
+        of_all = sum(name.startswith("W_") for name in exercise.line.names) > 1
+        return f"through {exercise.through.text}{', and the lines of the other gates' * of_all}"
     return REPLIES["known"].format(", ".join(exercise.names))
 
 

@@ -32,7 +32,8 @@ _ALLOWED = re.compile(r"[A-Za-z0-9_ .,+\-*/@()<>=!]")
 def read(text: str, functions: Container[str] = (), products: bool = False) -> ast.expr:
     """The expression that was typed, made of what lines are made of.
 
-    Beside Python's spellings it may have ^ for a power, a sigma, ⊙, and `torch.` before a function.
+    Beside Python's spellings it may have ^ for a power, a sigma, ⊙, and `torch.` before a function; with matrix
+    products W^T or W.T for the transpose.
 
     Args:
         text: what was typed.
@@ -46,6 +47,7 @@ def read(text: str, functions: Container[str] = (), products: bool = False) -> a
         raise ValueError(REPLIES["nothing"])
     if len(text) > LONGEST:
         raise ValueError(f"a right side has at most {LONGEST} characters here, got {len(text)}")
+    text = re.sub(r"\^T\b|ᵀ", ".T", text) if products else text
     text = "".join(SPELLINGS.get(character, character) for character in text.strip().replace("\t", " "))
     if strange := [character for character in text if not _ALLOWED.fullmatch(character)]:
         raise ValueError(REPLIES["strange"].format(ascii(strange[0])))
@@ -63,7 +65,7 @@ def read(text: str, functions: Container[str] = (), products: bool = False) -> a
         raise ValueError(REPLIES["unreadable"].format(text) + near + missing) from None
     if _is_deeper(found, _DEEPEST):
         raise ValueError(f"a right side has at most {_DEEPEST} operations within each other here")
-    return _allowed(found, functions)
+    return _allowed(found, functions, products)
 
 
 def _is_deeper(node: ast.AST, levels: int) -> bool:
@@ -74,7 +76,7 @@ def _is_deeper(node: ast.AST, levels: int) -> bool:
     return bool(level)
 
 
-def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
+def _allowed(node: ast.expr, functions: Container[str], products: bool) -> ast.expr:
     """The same expression, with the functions' names as rows have them.
 
     Raises:
@@ -82,7 +84,7 @@ def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
     """
 
     def inner(part: ast.expr) -> ast.expr:
-        return _allowed(part, functions)
+        return _allowed(part, functions, products)
 
     match node:
         case ast.Name():
@@ -105,6 +107,8 @@ def _allowed(node: ast.expr, functions: Container[str]) -> ast.expr:
             return _call(
                 name, [*map(inner, arguments)], [ast.keyword(k.arg, inner(k.value)) for k in keywords], functions
             )
+        case ast.Attribute(value=matrix, attr="T") if products:
+            return ast.Attribute(inner(matrix), "T")
     transposed = isinstance(node, ast.Attribute) and node.attr == "T"
     instead = "write a matrix product as W_ii x" if transposed else f"a right side has {WRITTEN}"
     raise ValueError(f"`{ast.unparse(node)}` cannot stand here: {instead}")
@@ -149,12 +153,15 @@ def value(node: ast.expr, values: Mapping[str, Tensor]) -> Tensor:
             return torch.tensor(float(number), dtype=torch.float64)
         case ast.BinOp(left=left, op=ast.MatMult(), right=right):
             a, b = value(left, values), value(right, values)
-            if a.dim() != 2 or a.shape[1] == 1:
+            outer = b.dim() == 2 and b.shape[0] == 1  # of a column and a row
+            if a.dim() != 2 or (a.shape[1] == 1 and not outer):
                 said = f"{ast.unparse(left)} is no matrix: a matrix product is W @ x, and between two vectors stands *"
                 raise ValueError(f"`{ast.unparse(node)}`: {said}")
             if b.dim() != 2 or a.shape[1] != b.shape[0]:
                 raise ValueError(f"`{ast.unparse(node)}`: the matrix has not as many columns as the vector has rows")
             return a @ b
+        case ast.Attribute(value=matrix, attr="T"):
+            return value(matrix, values).T
         case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=int() | float() as exponent)):
             return value(left, values) ** exponent
         case ast.BinOp(left=left, right=right) | ast.Compare(left=left, comparators=[right]):

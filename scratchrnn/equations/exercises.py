@@ -14,7 +14,7 @@ from ..cells.cell import Cell
 from ..cells.probe import some_arguments
 from .answers import value
 from .equations import Equations
-from .linear import linear_forward
+from .linear import linear_backward, linear_forward
 from .lines import Line
 
 _INPUTS, _UNITS = 3, 24
@@ -58,16 +58,20 @@ class Exercise(NamedTuple):
 def exercises(cell: Cell, adjoint: bool = False) -> dict[str, Exercise]:
     """The lines of one step of `cell` by their names: forward, or of the gradients as the chain rule has them.
 
-    Of the linear part, which is alike for every gate, one pre-activation is asked for, and one gate's two halves.
+    Of the linear part, which is alike for every gate, one gate is asked for, and one whose halves are not summed.
 
     Raises:
         ValueError: as for `Equations.forward`, or as for `Equations.derivation`.
     """
     of = Equations(cell)
-    linear, forward, derived = linear_forward(cell), of.named if adjoint else of.forward, of.derived if adjoint else ()
-    through = {each.target: step.line for step in of.derivation for each in step.gradients} if adjoint else {}
-    asked = through or {*_of_the_linear_part(cell), *(each.target for each in forward)}
-    lines, known, found = [*linear, *forward, *derived], _given(cell, adjoint), {}
+    linear, lines = linear_forward(cell), [*linear_forward(cell), *(of.named if adjoint else of.forward)]
+    if adjoint:
+        through = {each.target: step.line for step in of.derivation for each in step.gradients}
+        through |= _through_the_linear_part(cell, {each.target: each for each in linear})
+        asked, lines = {*through}, [*lines, *of.derived, *linear_backward(cell)]
+    else:
+        through, asked = {}, {*_of_the_linear_part(cell), *(each.target for each in of.forward)}
+    known, found = _given(cell, adjoint), {}
     for k, each in enumerate(lines):
         if each.target in asked:
             before, after = (*lines[:k],), (*lines[k + 1 :],)
@@ -84,8 +88,23 @@ def _weights(cell: Cell) -> dict[str, tuple[int, int]]:
 
 def _of_the_linear_part(cell: Cell) -> set[str]:
     """The first pre-activation that is a sum, and the halves of the first that is split."""
-    whole = [f"{gate}_pre" for gate in cell.gates if gate not in cell.split]
-    return {*whole[:1], *(f"{gate}_{half}" for gate in cell.split[:1] for half in "xh")}
+    return {pre for halves in _two_gates(cell).values() for pre in halves}
+
+
+def _two_gates(cell: Cell) -> dict[str, tuple[str, str]]:
+    """The first gate that is not split, and the first that is: what its two products go into."""
+    whole = [gate for gate in cell.gates if gate not in cell.split]
+    of_whole = {gate: (f"{gate}_pre", f"{gate}_pre") for gate in whole[:1]}
+    return of_whole | {gate: (f"{gate}_x", f"{gate}_h") for gate in cell.split[:1]}
+
+
+def _through_the_linear_part(cell: Cell, linear: Mapping[str, Line]) -> dict[str, Line]:
+    """The gradients that are asked for of the linear part, and the forward line of each; of all gates' the first."""
+    by_x, by_h = next(iter(_two_gates(cell).values()))
+    found = {"dx": linear[by_x], f"d{cell.states[0]}_prev": linear[by_h]}
+    for gate, (by_x, by_h) in _two_gates(cell).items():
+        found |= {f"dW_i{gate}": linear[by_x], f"dW_h{gate}": linear[by_h], f"db_h{gate}": linear[by_h]}
+    return found
 
 
 def _given(cell: Cell, adjoint: bool) -> dict[str, Tensor]:

@@ -44,7 +44,8 @@ def judge(exercise: Exercise, answer: str) -> Verdict:
             raise ValueError(unknown(exercise, name))
     true, found = value(exercise.line.expression, exercise.known), value(expression, exercise.known)
     if found.dim() and found.shape != true.shape:
-        raise ValueError(f"it should be a vector as long as {exercise.line.target}, got one of shape {[*found.shape]}")
+        kind = "a vector as long as" if true.shape[1] == 1 else f"a matrix of shape {[*true.shape]}, as"
+        raise ValueError(f"it should be {kind} {exercise.line.target}, got one of shape {[*found.shape]}")
     if close(found, true):
         return Verdict(True)
     if not (found.isfinite() | ~true.isfinite()).all():
@@ -73,11 +74,11 @@ def _meant(names: Sequence[str]) -> str:
 
 def _counterexample(exercise: Exercise, expression: ast.expr, true: Tensor, found: Tensor) -> str:
     """Both numbers for the unit for which they differ most, and what the names in the answer are there."""
-    found = found.expand_as(true)
+    true, found = true.flatten(), found.expand_as(true).flatten()
     unit = int((found - true).abs().argmax())
     known = {name: exercise.known[name] for name in Line("", expression).names}
-    vectors = all(number.shape in (true.shape, ()) for number in known.values())
-    numbers = [f"{n} = {float(number.expand_as(true)[unit]):.4f}" for n, number in known.items() if vectors]
+    vectors = all(number.numel() in (1, true.numel()) for number in known.values())
+    numbers = [f"{n} = {float(number.flatten().expand_as(true)[unit]):.4f}" for n, number in known.items() if vectors]
     where = REPLIES["where"].format(", ".join(numbers)) if numbers else ""
     yours, its = (f"{float(number[unit]):.4f}" for number in (found, true))
     return where + REPLIES["gives"].format(yours, exercise.line.target, its)

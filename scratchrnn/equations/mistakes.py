@@ -60,8 +60,9 @@ def explained(exercise: Exercise, answer: Tensor) -> str | None:
 
 
 def close(a: Tensor, b: Tensor) -> bool:
-    """Whether two right sides give the same in float64, up to rounding."""
-    return bool(torch.isclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True).all())
+    """Whether two right sides give the same in float64, up to rounding; a number is as good as a vector of it."""
+    alike = a.shape == b.shape or not (a.dim() and b.dim())
+    return alike and bool(torch.isclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True).all())
 
 
 def mistakes(exercise: Exercise) -> Iterator[Mistake]:
@@ -72,6 +73,9 @@ def mistakes(exercise: Exercise) -> Iterator[Mistake]:
     yield from _one_thing(whole, exercise)
     yield from _beside(whole, exercise)
     yield Mistake(ast.UnaryOp(ast.USub(), whole), "the sign of the whole is wrong")
+    if exercise.linear:
+        said = "the transpose is missing: what went through W comes back through W^T"
+        yield Mistake(_Straight().visit(copy.deepcopy(whole)), said)
     yield from _too_much(whole, exercise)
     for spelling in _spelled_out(whole, exercise):
         yield from _changes(spelling)
@@ -235,6 +239,13 @@ def _instead(name: str, expected: str, exercise: Exercise) -> str:
                         return f"{said}: the derivative of {function} is made of its output, {each.text}"
                     return f"{said}: {each.text}"
     return said
+
+
+class _Straight(ast.NodeTransformer):
+    """Without transposes."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        return node.value
 
 
 class _Put(ast.NodeTransformer):

@@ -17,6 +17,7 @@ from scratchrnn import cells
 from scratchrnn.equations import Equations, exercises, judge
 from scratchrnn.equations.answers import value
 from scratchrnn.equations.exercises import Exercise
+from scratchrnn.equations.linear import linear_backward
 from scratchrnn.equations.lines import Line
 from scratchrnn.equations.mistakes import mistakes
 from scratchrnn.equations.terms import factors, multiplied, summed, terms
@@ -56,7 +57,11 @@ def test_of_every_cell_the_lines_are_those_of_the_equations_and_their_own_answer
     forward, back = exercises(cell), exercises(cell, adjoint=True)
     of = Equations(cell)
     assert [e.line.text for e in forward.values()][-len(of.forward) :] == [each.text for each in of.forward]
-    assert [e.line.text for e in back.values()] == [each.text for each in of.derived]
+    asked = [e.line for e in back.values()]
+    assert [each.text for each in asked[: len(of.derived)]] == [each.text for each in of.derived]
+    linear, emitted = {each.text for each in linear_backward(cell)}, cell.states[0]
+    assert {each.text for each in asked[len(of.derived) :]} <= linear
+    assert {"dx", f"d{emitted}_prev"} <= {*back}
     for exercise in (*forward.values(), *back.values()):
         assert judge(exercise, exercise.line.code)
         assert judge(exercise, exercise.line.text.replace("^T", ".T"))
@@ -70,6 +75,54 @@ def test_what_is_known_fulfils_the_lines_before(exercise: Exercise) -> None:
         torch.testing.assert_close(exercise.known[each.target], each.evaluate(exercise.known).to(torch.float64))
     assert {*exercise.line.names} <= {*exercise.names}
     assert {"W_ih", "x"}.isdisjoint(exercise.names) or exercise.linear
+
+
+def test_backward_the_linear_part_is_asked_for_of_one_gate_and_of_a_split_one() -> None:
+    asked = [e.line.text for e in exercises(cells.gru, adjoint=True).values()]
+    assert asked[asked.index("dx = W_ir^T dr_pre + W_iz^T dz_pre + W_in^T dn_x") :] == [
+        "dx = W_ir^T dr_pre + W_iz^T dz_pre + W_in^T dn_x",
+        "dh_prev = W_hr^T dr_pre + W_hz^T dz_pre + W_hn^T dn_h + dh_direct",
+        "dW_ir = dr_pre x^T",
+        "dW_in = dn_x x^T",
+        "dW_hr = dr_pre h_prev^T",
+        "dW_hn = dn_h h_prev^T",
+        "db_hr = dr_pre",
+        "db_hn = dn_h",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "answer", "reason"),
+    [
+        ("dW_hn", "dn_x h_prev^T", "`dn_x` stands where `dn_h` should"),
+        ("dW_hn", "dn_h h^T", "`h` stands where `h_prev` should"),
+        ("db_hn", "dn_x", "`dn_x` stands where `dn_h` should"),
+        ("dx", "W_ir^T dr_pre + W_iz^T dz_pre", "the term `W_in^T dn_x` is not there"),
+        (
+            "dh_prev",
+            "W_hr dr_pre + W_hz dz_pre + W_hn dn_h + dh_direct",
+            "the transpose is missing: what went through W comes back through W^T",
+        ),
+    ],
+)
+def test_a_mistake_in_the_linear_part_is_named(target: str, answer: str, reason: str) -> None:
+    assert said(exercises(cells.gru, adjoint=True)[target], answer) == reason
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["W_ir.T @ dr_pre + W_iz^T dz_pre + W_in\u1d40 @ dn_x", "dx = W_in^T dn_x+W_iz.T dz_pre + W_ir^T dr_pre"],
+)
+def test_a_transpose_may_be_written_in_three_ways(spelling: str) -> None:
+    assert judge(exercises(cells.gru, adjoint=True)["dx"], spelling)
+
+
+@pytest.mark.parametrize("answer", ["x dr_pre^T", "dr_pre h_prev^T", "dr_pre"])
+def test_a_matrix_of_another_shape_cannot_be_judged(answer: str) -> None:
+    exercise = exercises(cells.gru, adjoint=True)["dW_ir"]
+    assert not judge(exercise, "W_ir")  # it has the very shape
+    with pytest.raises(ValueError, match=r"should be a matrix of shape \[24, 3\], as dW_ir, got one of shape"):
+        judge(exercise, answer)
 
 
 def test_a_hint_says_the_names_then_the_shape_then_the_line() -> None:
@@ -342,7 +395,7 @@ def renamed(exercise: Exercise, name: str, other: str) -> ast.expr:
 
 def evaluated(expression: ast.expr, known: Mapping[str, torch.Tensor]) -> torch.Tensor:
     found = Line("", expression).evaluate(known).double()
-    return found.expand(24, 1)
+    return found if found.dim() else found.expand(24, 1)
 
 
 # ------------------------------------------------------------------------------------------- what cannot be read
