@@ -51,7 +51,7 @@ class Operands(NamedTuple):
 
 
 class Arranged(NamedTuple):
-    """The weights in the columns' order, as the torch engine multiplies by them; or the gradient of each."""
+    """The weights in the columns' order, as the torch engine multiplies by them."""
 
     bias: Tensor | None  # [(S + G) * H]
     ih: Tensor  # [G * H, I], split gates first

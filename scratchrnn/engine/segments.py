@@ -37,7 +37,7 @@ def _in_segments(setting: Setting, operands: Operands) -> Run:
         run = steps(segment, operands._replace(x=rows[where], state=state))
         output[where], state = run.output, run.state
     kept = Kept(None, tuple(torch.stack(s) for s in zip(*starts, strict=True)))
-    return Run(output.view(*operands.x.shape[:-1], -1), state, kept)
+    return Run(output.view(*operands.x.shape[:-1], output.shape[1]), state, kept)
 
 
 def _gradients_in_segments(

@@ -139,6 +139,13 @@ def check_places(input: Tensor, states: State, weights: Sequence[Tensor], name: 
             raise other_dtype(input, name(k), weight)
 
 
+def unfit_weight(name: str, shape: tuple[int, ...], found: Tensor | None) -> Exception:
+    """What to raise for a parameter that is no longer what the layer made it."""
+    if found is None:
+        return TypeError(f"Expected {name} to be a tensor of shape {list(shape)}, got None")
+    return RuntimeError(f"Expected {name} to have the shape {list(shape)}, got {list(found.shape)}")
+
+
 def other_dtype(input: Tensor, name: str, weight: Tensor) -> RuntimeError:
     """What to raise where the two do not agree in their dtype."""
     return RuntimeError(f"Expected {name} to have the dtype of input, {input.dtype}, got {weight.dtype}")

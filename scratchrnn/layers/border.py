@@ -18,7 +18,7 @@ _RNN_MODES = tuple(twin.cell.name for twin in TWINS if twin.layer is nn.RNN)
 
 
 class Entered(NamedTuple):
-    """One call, checked: time-major, the sequences sorted, and a state for each of the cell's."""
+    """One call, checked: time-major, the sequences sorted, and a state for each of the cell's, or none."""
 
     x: Tensor  # [T, B, I], or rows [N, I] of packed sequences
     states: State | None  # [L * D, B, .], None for zeros
@@ -28,7 +28,11 @@ class Entered(NamedTuple):
 
 def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -> Entered:
     """Raise what torch.nn raises, in its order, or give the call in the engine's layout."""
-    kind = type(layer).__name__
+    kind, weights = type(layer).__name__, []
+    for k in range(layer.num_layers):
+        for d in range(layer._directions):
+            weights.append(layer._weights(k, d))
+            layer._check_weights(weights[-1], k, d)
     if isinstance(input, PackedSequence):
         layout = Layout(layer.batch_first, packed=input)
     else:
@@ -45,8 +49,6 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
             states = tuple([layout.batched_state(s) for s in states])
         layer.check_forward_args(batched, states[0] if len(states) == 1 else states, layout.batch_sizes)
         states = _permuted(layer, states, layout.sorted_indices)
-    directions = range(layer._directions)
-    weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in directions]
     flat = [w for group in weights for w in group if w is not None]
     arguments.check_places(batched, states or (), flat, lambda k: layer._flat_weights_names[k])
     x = layout.enter(batched)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -31,25 +32,24 @@ class RecurrentParameters(nn.Module):
     weight_ih_l0: Tensor
 
     def _make_parameters(self, device: Any, dtype: Any) -> None:
-        for names in self._all_weights:
-            for name in names:
-                kind, _, place = name.partition("_l")
-                shape = self._shape(kind, first=place.removesuffix("_reverse") == "0")
+        for k, names in enumerate(self._all_weights):
+            for name, (_, shape) in zip(names, self._shapes(first=k < self._directions), strict=True):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
 
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
-    def _shape(self, kind: str, first: bool) -> tuple[int, ...]:
-        G, H, R = len(self.cell.gates), self.hidden_size, self.proj_size or self.hidden_size
-        return {
-            "weight_ih": (G * H, self.input_size if first else self._directions * R),
-            "weight_hh": (G * H, R),
-            "bias_ih": (G * H,),
-            "bias_hh": (G * H,),
-            "weight_hr": (self.proj_size, H),
-        }[kind]
+    def _shapes(self, first: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Those of a layer's parameters, the first or one above, in the order of `Weights`."""
+        rows, R = len(self.cell.gates) * self.hidden_size, self.proj_size or self.hidden_size
+        yield "weight_ih", (rows, self.input_size if first else self._directions * R)
+        yield "weight_hh", (rows, R)
+        if self.bias:
+            yield "bias_ih", (rows,)
+            yield "bias_hh", (rows,)
+        if self.proj_size > 0:
+            yield "weight_hr", (self.proj_size, self.hidden_size)
 
     def reset_parameters(self) -> None:
         """Every parameter uniform in (-k, k), k = 1 / sqrt(hidden_size)."""
@@ -75,9 +75,7 @@ class RecurrentParameters(nn.Module):
     @property
     def _all_weights(self) -> list[list[str]]:
         """The parameters' names, a list for each layer and direction."""
-        kinds = ["weight_ih", "weight_hh"]
-        kinds += ["bias_ih", "bias_hh"] if self.bias else []
-        kinds += ["weight_hr"] if self.proj_size > 0 else []
+        kinds = [kind for kind, _ in self._shapes(first=True)]
         suffixes = ["", "_reverse"][: self._directions]
         return [[f"{kind}_l{k}{s}" for kind in kinds] for k in range(self.num_layers) for s in suffixes]
 
@@ -117,7 +115,7 @@ class RecurrentParameters(nn.Module):
 
         def weight(name: str) -> Any:
             """As `getattr` finds it, in a tenth of the time where it is simply a parameter."""
-            return registered[name] if name in registered else getattr(self, name)
+            return registered[name] if name in registered and name not in self.__dict__ else getattr(self, name)
 
         return Weights(
             weight(f"weight_ih_{suffix}"),
@@ -126,6 +124,13 @@ class RecurrentParameters(nn.Module):
             weight(f"bias_hh_{suffix}") if self.bias else None,
             weight(f"weight_hr_{suffix}") if self.proj_size > 0 else None,
         )
+
+    def _check_weights(self, weights: Weights, k: int, d: int) -> None:
+        """Raise unless a layer's parameters, which anybody may have replaced, have their shapes: C sees no other."""
+        for kind, shape in self._shapes(first=k == 0):
+            found = getattr(weights, kind.removeprefix("weight_"))
+            if found is None or found.shape != shape:
+                raise arguments.unfit_weight(f"{kind}_l{k}{'_reverse' * d}", shape, found)
 
     def __setstate__(self, d: dict[str, Any]) -> None:
         """From a pickled module's `__dict__`, also an old one: without `proj_size`, with lists of its weights."""

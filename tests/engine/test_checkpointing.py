@@ -155,3 +155,23 @@ def test_a_captured_layer_takes_any_number_of_steps(layer: Any) -> None:
         close(run(compiled, x), expected)
         close(tensors(exported(x)), expected[0])
     assert len(graphs) == 1
+
+
+def test_an_empty_batch_has_no_segments_to_speak_of() -> None:
+    layer = sr.LSTM(3, 4)
+    layer.checkpoint_every = 2
+    output, (h_n, c_n) = layer(torch.randn(5, 0, 3))
+    assert (output.shape, h_n.shape, c_n.shape) == ((5, 0, 4), (1, 0, 4), (1, 0, 4))
+    output.sum().backward()
+    assert layer.weight_hh_l0.grad is not None
+    assert layer.weight_hh_l0.grad.count_nonzero() == 0
+
+
+def test_without_states_it_begins_with_zeros() -> None:
+    layer = sr.LSTM(3, 4, dtype=torch.float64)
+    layer.checkpoint_every = 2
+    x = pack_padded_sequence(leaf(5, 3, 3), torch.tensor([5, 3, 1]))
+    zeros = tuple(leaf(1, 3, 4).detach().zero_().requires_grad_() for _ in range(2))
+    outputs, found = run(layer, x)
+    expected_outputs, expected = run(layer, x, zeros)
+    close((outputs, found), (expected_outputs, [expected[0], *expected[3:]]))

@@ -4,6 +4,7 @@ import copy
 import gc
 import itertools
 import math
+import re
 from typing import NamedTuple
 
 import pytest
@@ -676,3 +677,39 @@ def test_a_layer_of_your_own_cell_sees_a_changed_weight(row):
     in_place(layer, "weight_hh_l0")
     after = layer(X)[0]
     assert not torch.equal(before[1:], after[1:])
+
+
+# --------------------------------------------------------------------------------- weights that are no longer fit
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l1_reverse", "bias_ih_l1", "bias_hh_l0", "weight_hr_l0"])
+def test_a_weight_of_another_shape_is_named(name):
+    layer = sr.LSTM(3, 4, 2, bidirectional=True, proj_size=2)
+    shape = list(getattr(layer, name).shape)
+    for other in ([shape[0] + 1, *shape[1:]], [*shape[:-1], shape[-1] * 2], [1] * len(shape)):
+        setattr(layer, name, nn.Parameter(torch.randn(other)))
+        with pytest.raises(RuntimeError, match=re.escape(f"Expected {name} to have the shape {shape}, got {other}")):
+            layer(torch.randn(5, 2, 3))
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("name", ["weight_ih_l0", "bias_ih_l0", "bias_hh_l0"])
+def test_a_weight_that_was_taken_away_is_named(name):
+    layer = sr.GRU(3, 4)
+    setattr(layer, name, None)
+    shape = [12, 3] if name == "weight_ih_l0" else [12]
+    with pytest.raises(
+        (TypeError, AttributeError), match=re.escape(f"Expected {name} to be a tensor of shape {shape}")
+    ):
+        layer(torch.randn(5, 2, 3))
+
+
+def test_a_weight_that_hides_a_parameter_is_what_runs():
+    layer, x = sr.RNN(3, 4), torch.randn(5, 2, 3)
+    layer.__dict__["weight_hh_l0"] = torch.zeros(4, 4)
+    hidden = layer(x)[0]
+    del layer.__dict__["weight_hh_l0"]
+    with torch.no_grad():
+        layer.weight_hh_l0.zero_()
+    torch.testing.assert_close(hidden, layer(x)[0], rtol=0, atol=0)

@@ -14,6 +14,8 @@ from ...equations.operations import OPERATIONS
 from ..columns import Columns
 
 _C = {re.search(r"(\w+)\(", text)[1]: text for row in OPERATIONS.values() for text in row.c.splitlines()}  # type: ignore[index]
+_SIZES = ("GATES", "SPLIT", "PRE", "STATES")
+_WINDOWS = ("INPUT_GATES", "HIDDEN_GATES")
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
 _WORDS = re.compile(
     "auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|inline|int|long|register|"
@@ -76,9 +78,10 @@ def cell_part(equations: Equations) -> str:
     back = _function(given | arriving, (*forward, *adjoint), gradients | {"*emitted": cell.states[0]}, numbers)
     used = _with_parts(re.findall(r"\w+(?=\()", update + back))
     functions = "".join(f"INLINE {text}\n" for text in used.values())
-    windows = {"INPUT_GATES": columns.filled, "HIDDEN_GATES": columns.added}
-    orders = {name: [cell.gates.index(g) for g in window] for name, window in windows.items()}
-    sizes = {"GATES": len(cell.gates), "SPLIT": len(cell.split), "PRE": len(columns.places), "STATES": len(cell.states)}
+    windows = zip(_WINDOWS, (columns.filled, columns.added), strict=True)
+    orders = {name: [cell.gates.index(g) for g in window] for name, window in windows}
+    counted = (cell.gates, cell.split, columns.places, cell.states)
+    sizes = {name: len(all_of) for name, all_of in zip(_SIZES, counted, strict=True)}
     return (
         "".join(f"#define {name} {size}\n" for name, size in sizes.items())
         + "".join(_order(name, order) for name, order in orders.items())
@@ -138,7 +141,7 @@ def _name(name: str) -> str:
 def _taken() -> frozenset[str]:
     text = "".join(_scan())
     defined = re.findall(r"#define (\w+)|^(?:INLINE|APART|static)\b[^;={(]*?(\w+)\(", text, re.M)
-    return frozenset([*_C, *(name for names in defined for name in names if name)])
+    return frozenset([*_C, *_SIZES, *_WINDOWS, "NULL", *(name for names in defined for name in names if name)])
 
 
 def _vector(node: ast.expr) -> str:

@@ -99,7 +99,8 @@ def _tested(cell: Cell, functions: Dtypes) -> Dtypes | Unavailable:
             x, ih, hh, bias_ih, bias_hh = (
                 (torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) for k, s in enumerate(shapes)
             )
-            operands = Operands(x, Weights(ih, hh, bias_ih, bias_hh, None), (None,) * len(cell.states))
+            state = tuple(1 + (torch.arange(B * H) + k).cos().to(dtype).view(B, H) / 2 for k in range(len(cell.states)))
+            operands = Operands(x, Weights(ih, hh, bias_ih, bias_hh, None), state)
             setting = Setting(cell, columns, [B] * T, reverse=False, native=functions)
             ours, theirs = steps(setting, operands, True), forward.steps(setting, operands, keep=True)
             assert ours.kept is not None  # it was asked for

@@ -313,7 +313,7 @@ struct weights {
     int64_t outputs, terms; /* outputs of one gate */
     int64_t size, count;    /* of a panel, and of panels */
     const int *gates;       /* which gates its blocks of H rows are, or NULL */
-    int64_t H;
+    int64_t H;              /* of the hidden product's way back, whose terms are those rows */
 };
 #define PANELS_OF(outputs, vectors) (((outputs) + (vectors) * V - 1) / ((vectors) * V))
 
@@ -342,7 +342,7 @@ APART void pack_rows(const struct weights *w, int gates, int units, int64_t pane
     for (int u = 0; u < units; u++)
         for (int g = 0; g < gates; g++) {
             int64_t first = (panel * units + u) * V;
-            const real *from = w->W + row_of(w->gates, w->outputs, g * w->outputs + first) * w->stride;
+            const real *from = w->W + ((w->gates ? w->gates[g] : g) * w->outputs + first) * w->stride;
             for (int64_t k = 0; k < w->terms; k += V) {
                 int64_t n = MIN(V, w->terms - k);
                 vec x[V];

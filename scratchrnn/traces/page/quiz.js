@@ -77,7 +77,10 @@ function useQuiz({ layer, asked, choose }) {
     },
     /** The first line behind this one that has not ended, all around. */
     next: line && [...lines.slice(lines.indexOf(line)), ...lines].find((each) => each !== line && !of(each).ended),
-    again: () => (keep({}), ask(lines[0].target)),
+    again: () => {
+      keep((before) => Object.fromEntries(Object.entries(before).filter(([key]) => !key.startsWith(`${layer.quiz} `))));
+      ask(lines[0].target);
+    },
   };
 }
 
@@ -113,7 +116,7 @@ function Question({ layer, token, unit, id, quiz, children }) {
   const button = (text, onClick, more) => html`<button type="button" class="key wide" onClick=${onClick} ...${more}>${text}</button>`;
   return html`<div class="question">
     ${!ended && html`<div class="blank"><label for=${id("answer")}><b>${line.target}</b> =</label>
-      <input id=${id("answer")} key=${line.target} ref=${first} defaultValue=${answer} type="text" maxlength=${data.answers.longest} autocomplete="off" autocapitalize="off" spellcheck=${false}
+      <input id=${id("answer")} key=${`${layer.quiz} ${line.target}`} ref=${first} defaultValue=${answer} type="text" maxlength=${data.answers.longest} autocomplete="off" autocapitalize="off" spellcheck=${false}
         aria-describedby=${id("known")} onKeyDown=${(event) => event.key === "Enter" && check(event)}/>${children}</div>
       <p id=${id("known")} class="hint">${reply("known", line.known.join(", "))}; ${reply("rule")}</p>`}
     <p role="status">${ended === "right" ? html`<b>${reply("right")}</b><code>${line.text}</code>` : how && html`<b>${reply(how)}</b>${coded(text)}`}

@@ -227,7 +227,15 @@ def test_names_that_mean_something_in_c_are_free():
         pre_activations=("int_pre", "V"),
         arriving=("ddo",),
         numbers={"number": 0.5},
-        named=[line("exp = int_pre * V"), line("exp_ = exp + 1"), line("η = exp_"), line("do = tanh(η)")],
+        named=[
+            line("exp = int_pre * V"),
+            line("exp_ = exp + 1"),
+            line("INPUT_GATES = exp_"),
+            line("NULL = INPUT_GATES"),
+            line("GATES = NULL"),
+            line("η = GATES"),
+            line("do = tanh(η)"),
+        ],
         derived=[line("dint_pre = ddo"), line("dV = ddo * η")],
         gradient=lambda name: f"d{name}",
     )

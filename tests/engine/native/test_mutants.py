@@ -153,10 +153,28 @@ BUGS = {
         {"dweight_hr_l0", "dinput"},
     ),
     "the gates' weights in the order of units": (
-        "row_of(w->gates, w->outputs, g * w->outputs + first) * w->stride;",
-        "row_of(w->gates, w->outputs, (gates - 1 - g) * w->outputs + first) * w->stride;",
+        "((w->gates ? w->gates[g] : g) * w->outputs + first) * w->stride;",
+        "((w->gates ? w->gates[g] : gates - 1 - g) * w->outputs + first) * w->stride;",
         "LSTM",
         {"output"},
+    ),
+    "db_hh taken from db_ih": (
+        "a->d_bias + (g + SPLIT) * H, sizeof(real) * H);",
+        "a->d_bias + g * H, sizeof(real) * H);",
+        "GRU",
+        {"dbias_hh_l0"},
+    ),
+    "the input's biases in the order of the columns": (
+        "a->bias_ih + row_of(INPUT_GATES, H, p * H) : NULL;",
+        "a->bias_ih + p * H : NULL;",
+        "GRU",
+        {"output"},
+    ),
+    "the gradient of the initial state forgotten": (
+        "struct backstep t = {0, rows_at(a, 0), 0, NULL, d_later};\n        step_back(",
+        "struct backstep t = {0, 0, 0, NULL, d_later};\n        step_back(",
+        "GRU",
+        {"dh_0"},
     ),
 }
 
