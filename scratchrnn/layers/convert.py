@@ -98,7 +98,8 @@ def twin(layer: nn.Module) -> nn.Module:
     made.__dict__.update({a: layer.__dict__[a] for a in (*_ARGUMENTS, "mode", "training") if a in layer.__dict__})
     names: Sequence[str] = _OF_A_CELL
     if isinstance(made, RecurrentLayer):
-        made.cell, names = BUILT_IN[made.mode], made._flat_weights_names
+        made.cell = BUILT_IN[made.mode]
+        names = made._flat_weights_names
     made.__dict__.update({name: getattr(layer, name) for name in names})
     return made
 
