@@ -587,7 +587,9 @@ INLINE struct weights projection(const struct scan *a, int backward)
 static void put_given(const struct scan *a, int s, real *to)
 {
     size_t bytes = sizeof(real) * a->B * width(a, s);
-    if (a->given[s] && bytes > 0)
+    if (bytes == 0)
+        return; /* of no rows there may be no address */
+    if (a->given[s])
         memcpy(to, a->given[s], bytes);
     else
         memset(to, 0, bytes);
