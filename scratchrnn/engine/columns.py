@@ -44,6 +44,11 @@ class Operands(NamedTuple):
         """As autograd takes them."""
         return self.x, *self.weights, *self.state
 
+    def state_shapes(self, gates: int, batch: int) -> list[tuple[int, int]]:
+        """[B, R], [B, H], ..., of the states that are not given, too."""
+        further = (batch, self.weights.ih.shape[0] // gates)
+        return [(batch, self.weights.hh.shape[1]), *[further] * (len(self.state) - 1)]
+
     @classmethod
     def of(cls, flat: Sequence[Any]) -> Operands:
         """The reverse of `flat`."""

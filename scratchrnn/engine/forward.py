@@ -224,10 +224,9 @@ def initial(setting: Setting, operands: Operands) -> State:
 
 def state_shapes(setting: Setting, operands: Operands) -> list[tuple[int, int]]:
     """[B, R], [B, H], ..."""
-    (ih, hh, *_), first = operands.weights, operands.state[0]
+    first = operands.state[0]
     batch = max(setting.sizes, default=0) if first is None else first.shape[0]
-    further = (batch, ih.shape[0] // len(setting.cell.gates))
-    return [(batch, hh.shape[1]), *[further] * (len(operands.state) - 1)]
+    return operands.state_shapes(len(setting.cell.gates), batch)
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

@@ -33,10 +33,9 @@ def scan(
 ) -> Run:
     """As `engine.scan`; `differentiable`: keep what BPTT needs."""
     how = cell.key, batch_sizes, reverse, checkpoint_every
-    x, (ih, hh, *_), _ = operands
-    batch = x.shape[1] if batch_sizes is None else int(batch_sizes[0])
-    widths = [hh.shape[1], *[ih.shape[0] // len(cell.gates)] * (len(cell.states) - 1)]
-    state = [x.new_zeros(batch, k) if s is None else s for s, k in zip(operands.state, widths, strict=True)]
+    x, batch = operands.x, operands.x.shape[1] if batch_sizes is None else int(batch_sizes[0])
+    shapes = operands.state_shapes(len(cell.gates), batch)
+    state = [x.new_zeros(shape) if s is None else s for s, shape in zip(operands.state, shapes, strict=True)]
     output, *states = _scan(*how, x, *operands.weights, state, differentiable)
     return Run(output, tuple(states[: len(cell.states)]))
 

@@ -1120,6 +1120,45 @@ def test_the_address_keeps_what_is_asked_and_nothing_else_is_kept(show: Show) ->
     assert show(trace, fragment="quiz=g").get_by_label("g =", exact=True).is_visible()
 
 
+def test_each_cell_of_a_model_has_its_own_answers_and_score(show: Show) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = sr.LSTM(I, H), sr.RecurrentLayer(leaking, H, H)
+
+        def forward(self, x: Tensor) -> Tensor:
+            output: Tensor = self.second(self.first(x)[0])[0]
+            return output
+
+    def lstm_with_a_leak(i: Tensor, f: Tensor, g: Tensor, o: Tensor, h_prev: Tensor, c_prev: Tensor) -> Any:
+        i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+        c = f * c_prev + i * g - 0.1 * c_prev
+        tanh_c = torch.tanh(c)
+        h = o * tanh_c
+        return h, c
+
+    leaking = sr.Cell("LEAKING", ("i", "f", "g", "o"), lstm_with_a_leak)
+    page = show(sr.trace(Both(), torch.randn(T, 1, I)))
+    first, second = page.get_by_label("layer", exact=True).locator("option").all_inner_texts()
+    choose(page, first)
+    assert answered(page, "i", "sigmoid(i_pre)").startswith("right: ")
+    assert answered(page, "c", "f*c_prev").startswith("not yet: ")
+    choose(page, second)
+    assert page.get_by_label("c =", exact=True).input_value() == ""
+    assert answered(page, "c", "i*g").startswith("not yet: ")
+    choose(page, first)
+    assert page.get_by_label("c =", exact=True).input_value() == "f*c_prev"
+    choose(page, second)
+    for _ in range(7):
+        page.get_by_role("button", name="show it").click()
+        following = page.get_by_role("button", name="next: ")
+        if following.count():
+            following.click()
+    page.get_by_role("button", name="again from the first").click()
+    choose(page, first)
+    assert "1 of 7" in page.inner_text("#equations-0")
+
+
 def test_each_of_several_traces_asks_on_its_own(show: Show) -> None:
     x = torch.randn(T, 1, I)
     page = show(sr.trace(nn.LSTM(I, H), x), beside={"other": sr.trace(nn.GRU(I, H), x)})

@@ -16,7 +16,7 @@ from ...cells.cell import Cell
 from ...equations.equations import Equations
 from .. import backward, forward
 from ..columns import Columns, Operands, Weights
-from ..forward import Kept, Run, Setting
+from ..forward import Kept, Run, Setting, state_shapes
 from .build import Unavailable
 from .choice import enabled, refused
 from .library import Dtypes, Functions, Layout, compiled, crew, team
@@ -166,10 +166,11 @@ def steps(
 ) -> Run:
     """The loop over time, as `engine.forward.steps`. Division and threads are the shape's and torch's if not given."""
     of, x, weights = _functions(setting, operands), operands.x, operands.weights
-    sizes = _sizes(setting, operands)
+    shapes = state_shapes(setting, operands)
+    sizes = _sizes(setting, operands, shapes)
     N, R, width = sizes.N, sizes.R, sizes.width
     output = x.new_empty(*x.shape[:-1], R)
-    state = tuple([x.new_empty(shape) for shape in sizes.of_states()])
+    state = tuple([x.new_empty(shape) for shape in shapes])
     kept = Kept(x.new_empty(N, width), tuple([x.new_empty(N, s.shape[1]) for s in state])) if keep else None
     scratch, at = borrow(room_forward(of.layout, sizes, keep), x)
     panels_ih, panels, panels_hr, bias, unprojected = at[:5]
@@ -195,10 +196,11 @@ def gradients(
 ) -> Operands:
     """The gradients of the operands, as `engine.backward.gradients`."""
     of, x, weights = _functions(setting, operands), operands.x, operands.weights
-    sizes, needed_x, needed_weights = _sizes(setting, operands), needed.x, needed.weights
+    shapes, needed_x, needed_weights = state_shapes(setting, operands), needed.x, needed.weights
+    sizes = _sizes(setting, operands, shapes)
     pre, *prev = [t.contiguous() for t in kept.flat()]
     d_output = None if upstream.output is None else upstream.output.contiguous()
-    d_state = [x.new_empty(shape) if n else None for shape, n in zip(sizes.of_states(), needed.state, strict=True)]
+    d_state = [x.new_empty(shape) if n else None for shape, n in zip(shapes, needed.state, strict=True)]
     dx, *d_weights = [
         t.new_empty(t.shape) if n and t is not None else None
         for t, n in zip((x, *weights), (needed_x, *needed_weights), strict=True)
@@ -217,13 +219,11 @@ def gradients(
     return Operands(dx, Weights(*d_weights), tuple(d_state))  # type: ignore[arg-type]
 
 
-def _sizes(setting: Setting, operands: Operands) -> Sizes:
-    x, (ih, hh, *_, hr), (first, *others) = operands
-    (outputs, I), R, steps = ih.shape, hh.shape[1], setting.sizes  # noqa: E741
-    H = outputs // len(setting.cell.gates)
-    B = (max(steps) if steps else 0) if first is None else first.shape[0]
+def _sizes(setting: Setting, operands: Operands, shapes: Sequence[tuple[int, int]]) -> Sizes:
+    (outputs, I), (B, R) = operands.weights.ih.shape, shapes[0]  # noqa: E741
+    H, N = outputs // len(setting.cell.gates), operands.x.numel() // I
     width = len(setting.columns.places) * H
-    return Sizes(1 + len(others), B, x.numel() // I, I, H, R, width, outputs, hr is not None)
+    return Sizes(len(shapes), B, N, I, H, R, width, outputs, operands.weights.hr is not None)
 
 
 def _how(sizes: Sizes, of: Layout, large: bool, division: int | None, threads: int | None) -> tuple[int, int]:
@@ -259,15 +259,19 @@ def _call(
     operands: Operands,
     given: Sequence[Tensor | None],
     how: tuple[int, int],
-    rooms: Sequence[int],
+    addresses: Sequence[int],
 ) -> None:
-    """Run all steps in C, some at a time, so that Ctrl-C is answered between: the fields of `scan`, in their order."""
+    """Run all steps in C, some at a time, so that Ctrl-C is answered between.
+
+    `given` are the states before the first step, or on the way back the gradients of the last; `addresses` the fields
+    of scan.c's `scan` behind those.
+    """
     dense = [None if t is None else t.contiguous() for t in (operands.x, *operands.weights, *given)]
     _, B, _, I, H, R, _, outputs, _ = sizes  # noqa: E741
     x, T, (division, threads) = operands.x, len(setting.sizes), how
     numbers = _numbers(setting.cell) if of.numbers else None
     packed = torch.tensor(setting.sizes) if x.dim() == 2 else None
-    tail = setting.reverse, B, I, H, R, _address(packed), _address(numbers), *map(_address, dense), *rooms
+    tail = setting.reverse, B, I, H, R, _address(packed), _address(numbers), *map(_address, dense), *addresses
     length = max(1, int(_PIECE / max(1, 2 * B * outputs * (I + R))))
     pieces, back = range(0, T, length), function is of.backward
     for start in reversed(pieces) if back else pieces:

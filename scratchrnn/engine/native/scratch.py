@@ -32,10 +32,6 @@ class Sizes(NamedTuple):
     outputs: int
     projected: bool
 
-    def of_states(self) -> list[tuple[int, int]]:
-        """[B, R], [B, H], ..."""
-        return [(self.B, self.R), *[(self.B, self.H)] * (self.states - 1)]
-
 
 @lru_cache(1 << 10)
 def room_forward(of: Layout, sizes: Sizes, keep: bool) -> tuple[int, ...]:

@@ -194,7 +194,11 @@ def test_a_state_that_is_not_given_is_zeros(row, how):
     setting, operands = scan_of(row, 4, 5, 3, 18, **how)
     zeros = operands._replace(state=tuple(torch.zeros_like(s) for s in operands.state))
     none = operands._replace(state=(None,) * len(operands.state))
+    mixed = operands._replace(state=(operands.state[0], *[None] * (len(operands.state) - 1)))
+    of_mixed = mixed._replace(state=(mixed.state[0], *zeros.state[1:]))
     for engine in (native, forward):
+        expected, found = (engine.steps(setting, each, keep=True) for each in (of_mixed, mixed))
+        torch.testing.assert_close((found.output, found.state), (expected.output, expected.state), **same)
         expected, found = (engine.steps(setting, each, keep=True) for each in (zeros, none))
         torch.testing.assert_close((found.output, found.state), (expected.output, expected.state), **same)
     upstream = Run(torch.randn_like(found.output), tuple(torch.zeros_like(s) for s in found.state))
