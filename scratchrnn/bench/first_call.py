@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ..engine.native.run import status
+from ..engine.native.takes import status
 from .cases import CELLS, Case
 from .clock import once
 from .implementations import IMPLEMENTATIONS, OURS, Build, Unavailable

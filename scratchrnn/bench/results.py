@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..cells.lstm import lstm
-from ..engine.native.run import status
+from ..engine.native.takes import status
 from .cases import Case
 from .implementations import THEIRS
 

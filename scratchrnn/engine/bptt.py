@@ -12,7 +12,7 @@ from . import forward
 from .autocast import without_autocast
 from .columns import Operands
 from .forward import Kept, Run, Setting
-from .native.run import refused_tensors
+from .native.takes import refused_tensors
 from .segments import gradients, steps
 
 

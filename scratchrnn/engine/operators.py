@@ -15,7 +15,7 @@ from ..cells.cell import Cell
 from ..cells.registry import find_cell
 from .columns import Columns, Operands
 from .forward import Kept, Run, Setting, step_sizes
-from .native.run import runs
+from .native.takes import runs
 from .segments import gradients, steps
 
 _HOW = "str cell, Tensor? batch_sizes, bool reverse, int? checkpoint_every"

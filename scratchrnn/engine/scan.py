@@ -21,7 +21,7 @@ from . import forward, operators
 from .bptt import BPTT
 from .columns import Columns, Operands, Weights
 from .forward import Setting, step_sizes
-from .native.run import runs
+from .native.takes import runs
 from .segments import steps
 
 

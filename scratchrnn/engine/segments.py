@@ -14,17 +14,20 @@ from .native import run as native
 
 def steps(setting: Setting, operands: Operands, keep: bool = False) -> Run:
     """The loop over time; `keep`: what the gradient needs."""
+    if setting.native:
+        return native.steps(setting, operands, keep)
     if keep and setting.checkpoint_every is not None:
         return _in_segments(setting, operands)
-    return native.steps(setting, operands, keep) if setting.native else forward.steps(setting, operands, keep=keep)
+    return forward.steps(setting, operands, keep=keep)
 
 
 def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
     """The gradients of the operands, of a scan that has kept what they need: see `backward.gradients`."""
+    if setting.native:
+        return native.gradients(setting, operands, kept, needed, upstream)
     if setting.checkpoint_every is not None:
         return _gradients_in_segments(setting, operands, kept, needed, upstream)
-    by_steps = native.gradients if setting.native else backward.gradients
-    return by_steps(setting, operands, kept, needed, upstream)
+    return backward.gradients(setting, operands, kept, needed, upstream)
 
 
 def _in_segments(setting: Setting, operands: Operands) -> Run:
@@ -34,7 +37,7 @@ def _in_segments(setting: Setting, operands: Operands) -> Run:
     starts = []
     for segment, where in setting.segments():
         starts.append(state)
-        run = steps(segment, operands._replace(x=rows[where], state=state))
+        run = forward.steps(segment, operands._replace(x=rows[where], state=state))
         output[where], state = run.output, run.state
     kept = Kept(None, tuple(torch.stack(s) for s in zip(*starts, strict=True)))
     return Run(output.view(*operands.x.shape[:-1], output.shape[1]), state, kept)
@@ -52,10 +55,10 @@ def _gradients_in_segments(
     d_state = upstream.state
     for (segment, rows), *start in reversed([*zip(setting.segments(), *kept.state_prev, strict=True)]):
         part = operands._replace(x=x[rows], state=tuple(start))
-        again = steps(segment, part, keep=True).kept
+        again = forward.steps(segment, part, keep=True).kept
         assert again is not None
         d_part = Run(None if d_output is None else d_output[rows], d_state)
-        found = gradients(segment, part, again, needed, d_part)
+        found = backward.gradients(segment, part, again, needed, d_part)
         d_state = found.state
         if dx is not None:
             dx[rows] = found.x

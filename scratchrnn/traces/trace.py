@@ -22,7 +22,7 @@ from ..cells.cell import TAKEN, Cell, State
 from ..engine import segments
 from ..engine.columns import Columns, Operands, Weights
 from ..engine.forward import Run, Setting, initial, replay, step_sizes, steps
-from ..engine.native.run import runs
+from ..engine.native.takes import runs
 from ..equations.adjoint import seen
 from ..layers.one_step import RNNCellBase
 from ..layers.recurrent import RecurrentLayer

@@ -2,6 +2,6 @@
 
 from .build import Unavailable
 from .choice import enable, enabled, flags, is_available, refused
-from .run import status
+from .takes import status
 
 __all__ = ["Unavailable", "enable", "enabled", "flags", "is_available", "refused", "status"]

@@ -45,8 +45,7 @@ class Layout(NamedTuple):
 class Functions(NamedTuple):
     """The scan of one cell in one dtype."""
 
-    forward: Any
-    backward: Any
+    run: Any  # so many scans, one after the other
     pack: Callable[..., bytes]  # the fields of `scan`
     numbers: bool  # whether the lines have some from outside
     layout: Layout
@@ -75,11 +74,10 @@ def compiled(cell: Cell) -> Dtypes | str | Unavailable:
 
 
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
-    forward, backward = (getattr(library, f"{name}_{real}") for name in ("forward", "backward"))
-    for function in (forward, backward):
-        function.argtypes, function.restype = [ctypes.c_char_p], None
+    run = getattr(library, f"run_scans_{real}")
+    run.argtypes, run.restype = [ctypes.c_char_p, ctypes.c_int64], None
     *layout, fields = (ctypes.c_int64 * 9).in_dll(library, f"layout_{real}")
-    return Functions(forward, backward, Struct(f"{fields}q").pack, numbers, Layout(*layout))
+    return Functions(run, Struct(f"{fields}q").pack, numbers, Layout(*layout))
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

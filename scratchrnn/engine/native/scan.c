@@ -134,9 +134,12 @@ static void meet(struct team *team, int64_t size)
     __atomic_sub_fetch(&team->asleep, 1, __ATOMIC_SEQ_CST);
 }
 
+typedef void scans_of(const void *first, int64_t count, struct team *, int64_t me, int64_t size);
+
 struct work { /* what each thread of a call does: its number and the real size of the team are asked inside */
     const struct crew *crew;
-    void (*part)(const void *call, struct team *, int64_t me, int64_t size);
+    int64_t count;
+    scans_of *scans;
     struct team team;
 };
 
@@ -146,13 +149,13 @@ static void join(void *given)
     const struct crew *crew = work->crew;
     int many = crew->threads > 1;
     uint64_t before = flush_denormals();
-    work->part(crew, &work->team, many ? crew->thread_num() : 0, many ? crew->num_threads() : 1);
+    work->scans(crew, work->count, &work->team, many ? crew->thread_num() : 0, many ? crew->num_threads() : 1);
     restore_denormals(before);
 }
 
-static void together(const void *call, void (*part)(const void *, struct team *, int64_t, int64_t))
+static void together(const void *first, int64_t count, scans_of *scans)
 {
-    struct work work = {call, part};
+    struct work work = {first, count, scans};
     if (work.crew->threads > 1)
         work.crew->parallel(join, &work, work.crew->threads, 0);
     else
@@ -528,6 +531,7 @@ static void multiply_large(const struct large *a, int fresh, struct team *team, 
 
 struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
+    int64_t back;     /* whether this is its way back */
     int64_t division;
     int64_t T, from, to, first_row; /* steps in all; those of this call, counted as they are taken; where the first is */
     int64_t reverse, B, I, H, R;
@@ -545,6 +549,7 @@ struct scan { /* every field has eight bytes, as Python fills them */
     real *prev[STATES];          /* of all steps [N, .], or of one step and the next [2, B, .] */
     real *state[STATES];         /* [B, .], the last; backward: the gradients, in the end of the initial */
     /* only backward */
+    int64_t added;               /* whether the gradients of the weights go to what is there already */
     real *d_pre, *d_carry;       /* of one chunk, and of the step behind it [B, PRE * H] */
     real *d_emitted;             /* [N, R], of what is projected */
     real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* NULL for those that nobody needs */
@@ -587,8 +592,8 @@ INLINE struct weights projection(const struct scan *a, int backward)
 static void put_given(const struct scan *a, int s, real *to)
 {
     size_t bytes = sizeof(real) * a->B * width(a, s);
-    if (bytes == 0)
-        return; /* of no rows there may be no address */
+    if (bytes == 0 || a->given[s] == to)
+        return; /* of no rows there may be no address; or it is there, where the scan before has left it */
     if (a->given[s])
         memcpy(to, a->given[s], bytes);
     else
@@ -736,9 +741,8 @@ static int64_t multiply_input(const struct scan *a, int64_t k, int64_t offset, i
     return k;
 }
 
-static void forward_part(const void *call, struct team *team, int64_t me, int64_t size)
+static void forward(const struct scan *a, struct team *team, int64_t me, int64_t size)
 {
-    const struct scan *a = call;
     struct weights hh = hidden_weights(a, 0), hr = projection(a, 0);
     int64_t most = a->W_hr ? MIN(ROWS_OF(COLUMNS), ROWS_OF(WIDE)) : ROWS_OF(COLUMNS);
     int64_t each_step = a->division == PANELS ? size : 1; /* so many meet */
@@ -774,8 +778,6 @@ static void forward_part(const void *call, struct team *team, int64_t me, int64_
         offset = next;
     }
 }
-
-void forward(const struct scan *a) { together(a, forward_part); }
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
@@ -921,9 +923,8 @@ static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, i
 }
 
 /* From step `to` - 1 down to `from`, by chunks, and from the first one on to the initial state. */
-static void backward_part(const void *call, struct team *team, int64_t me, int64_t size)
+static void backward(const struct scan *a, struct team *team, int64_t me, int64_t size)
 {
-    const struct scan *a = call;
     int64_t width = PRE * a->H, later = a->first_row; /* of step `to` */
     const real *d_later = a->d_carry;
     if (a->to == a->T) {
@@ -937,7 +938,7 @@ static void backward_part(const void *call, struct team *team, int64_t me, int64
         while (first > a->from && rows < CHUNK_BACK)
             rows += rows_at(a, --first);
         int64_t lowest = a->reverse ? later + rows_at(a, k) : later - rows;
-        int added = k < a->T;
+        int added = a->added || k < a->T;
         while (k-- > first) {
             struct backstep t = {rows_at(a, k), rows_at(a, k + 1), 0, NULL, d_later};
             t.offset = later + (a->reverse ? t.later_n : -t.n);
@@ -961,6 +962,17 @@ static void backward_part(const void *call, struct team *team, int64_t me, int64
     }
 }
 
-void backward(const struct scan *a) { together(a, backward_part); }
+/* One scan after the other: what the first has left, the next one may take. */
+static void in_turn(const void *first, int64_t count, struct team *team, int64_t me, int64_t size)
+{
+    const struct scan *a = first;
+    for (int64_t i = 0; i < count; i++, a++) {
+        if (i > 0)
+            meet(team, size);
+        a->back ? backward(a, team, me, size) : forward(a, team, me, size);
+    }
+}
+
+void run_scans(const struct scan *first, int64_t count) { together(first, count, in_turn); }
 
 const int64_t layout[] = {REAL_BYTES, V, UNITS, COLUMNS, WIDE, CHUNK, CHUNK_BACK, BLOCK * TERMS, sizeof(struct scan) / 8}; /* what Python must know to make room */

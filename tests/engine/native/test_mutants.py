@@ -9,7 +9,7 @@ import pytest
 from mutants import verdict
 
 from scratchrnn import cells, native
-from scratchrnn.engine.native import emit, run
+from scratchrnn.engine.native import emit, takes
 from scratchrnn.equations.derivation import Step
 from scratchrnn.equations.equations import Equations
 from scratchrnn.equations.lines import Line
@@ -27,7 +27,7 @@ FORWARD = {"output", "h_n", "c_n"}
 @pytest.fixture(autouse=True)
 def required(monkeypatch):
     """The native engine and no other, without its own test, which would refuse each of these libraries."""
-    monkeypatch.setattr(run, "_tested", lambda cell, functions: functions)
+    monkeypatch.setattr(takes, "_tested", lambda cell, functions: functions)
     with native.flags(enabled="require"):
         yield
     for cell, _ in CELLS.values():

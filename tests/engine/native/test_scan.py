@@ -7,25 +7,25 @@ from table import BY_NAME, ROWS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import scratchrnn as sr
-from scratchrnn.engine import backward, forward
+from scratchrnn.engine import backward, forward, segments
 from scratchrnn.engine.columns import Columns, Operands, Weights
 from scratchrnn.engine.forward import Run, Setting
+from scratchrnn.engine.native import call, scratch, takes
 from scratchrnn.engine.native import run as native
-from scratchrnn.engine.native import scratch
 
 pytestmark = pytest.mark.compiled
 
 each_row = pytest.mark.parametrize("row", [row for row in ROWS if not row.cell.walk], ids=str)
 DIVISIONS = {
-    "one thread": (native.ONE_THREAD, 1),
-    "one thread, the large products by 2": (native.ONE_THREAD, 2),
-    "one thread, the large products by 3": (native.ONE_THREAD, 3),
-    "rows alone, 2": (native.ROWS_ALONE, 2),
-    "rows alone, 3": (native.ROWS_ALONE, 3),
-    "panels, 2": (native.PANELS, 2),
-    "panels, 3": (native.PANELS, 3),
-    "more threads than panels": (native.PANELS, 11),
-    "more threads than rows": (native.ROWS_ALONE, 11),
+    "one thread": (call.ONE_THREAD, 1),
+    "one thread, the large products by 2": (call.ONE_THREAD, 2),
+    "one thread, the large products by 3": (call.ONE_THREAD, 3),
+    "rows alone, 2": (call.ROWS_ALONE, 2),
+    "rows alone, 3": (call.ROWS_ALONE, 3),
+    "panels, 2": (call.PANELS, 2),
+    "panels, 3": (call.PANELS, 3),
+    "more threads than panels": (call.PANELS, 11),
+    "more threads than rows": (call.ROWS_ALONE, 11),
 }
 SHAPES = [
     (4, 3, 5, 7),
@@ -41,7 +41,7 @@ SHAPES = [
 @pytest.fixture(autouse=True)
 def _forced(monkeypatch):
     """No product is too small for the threads that a test gives it."""
-    monkeypatch.setattr(native, "_LARGE", 0)
+    monkeypatch.setattr(call, "_LARGE", 0)
 
 
 def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, bias=True, R=None):  # noqa: E741
@@ -57,7 +57,8 @@ def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, b
     state = tuple(
         s.abs() + 1 if n == "n" else s for n, s in zip(cell.states, state, strict=True)
     )  # sLSTM divides by it
-    return Setting(cell, columns, sizes, reverse), Operands(x, Weights(*weights), state)
+    operands = Operands(x, Weights(*weights), state)
+    return Setting(cell, columns, sizes, reverse, native=takes.runs(cell, present(operands.flat()))), operands
 
 
 def upstream_of(run):
@@ -120,7 +121,7 @@ def test_a_projection_in_every_division(row, how, R):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.projects], ids=str)
 def test_a_thread_alone_with_its_rows_has_the_same_ones_in_every_product(row):
     for threads in (2, 3):
-        assert_same(*scan_of(row, 6, 64, 30, 19, R=3), division=native.ROWS_ALONE, threads=threads)
+        assert_same(*scan_of(row, 6, 64, 30, 19, R=3), division=call.ROWS_ALONE, threads=threads)
 
 
 @pytest.mark.parametrize("shape", [(50, 1, 20, 20), (30, 8, 128, 128), (10, 16, 40, 600), (3000, 32, 5, 16)], ids=str)
@@ -224,7 +225,7 @@ def test_nothing_is_read_that_nobody_has_written(row, monkeypatch):
         for R in (None, 3) if row.projects else (None,):
             for packed, reverse in ((False, False), (True, True)):
                 scan = scan_of(row, 5, 7, 3, 21, packed=packed, reverse=reverse, R=R)
-                for division in (native.ONE_THREAD, native.ROWS_ALONE, native.PANELS):
+                for division in (call.ONE_THREAD, call.ROWS_ALONE, call.PANELS):
                     assert_same(*scan, division=division, threads=2)
     finally:
         torch.use_deterministic_algorithms(False)
@@ -243,11 +244,34 @@ def test_a_thread_keeps_its_memory_unless_it_is_large():
 
 
 def test_a_long_scan_is_called_in_pieces(monkeypatch):
-    monkeypatch.setattr(native, "_PIECE", 1.0)  # a step each
+    monkeypatch.setattr(call, "_PIECE", 1.0)  # a step each
     for packed, reverse in ((False, False), (True, False), (True, True)):
-        for division, threads in ((native.ONE_THREAD, 1), (native.PANELS, 2)):
+        for division, threads in ((call.ONE_THREAD, 1), (call.PANELS, 2)):
             scan = scan_of(BY_NAME["GRU"], 5, 4, 3, 20, packed=packed, reverse=reverse)
             assert_same(*scan, division=division, threads=threads)
+
+
+@pytest.mark.parametrize("limit", [("_PIECE", call._PIECE), ("_PIECE", 1.0), ("_MANY", 3)], ids=str)
+@pytest.mark.parametrize("every", [1, 2, 5])
+@each_row
+def test_segments_are_one_scan_after_the_other(row, every, limit, monkeypatch):
+    """All in one call into C; a step a call; some segments a call."""
+    monkeypatch.setattr(call, *limit)
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    for packed, reverse, B in ((False, False, 4), (True, False, 4), (True, True, 9), (False, True, 1)):
+        R = 3 if row.projects and packed else None
+        setting, operands = scan_of(row, 5, B, 3, 20, packed=packed, reverse=reverse, R=R)
+        setting = setting._replace(checkpoint_every=every)
+        expected = segments.steps(setting._replace(native=None), operands, keep=True)
+        upstream = upstream_of(expected)
+        of_gradients = list(by_autograd(setting, operands, upstream))
+        for how in ((call.ONE_THREAD, 1), (call.ONE_THREAD, 2), (call.ROWS_ALONE, 2), (call.PANELS, 3)):
+            found = native.steps(setting, operands, True, *how)
+            for ours, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(ours, theirs, **close)
+            for kept in (found.kept, expected.kept):  # what one engine has kept the other may take
+                gradients = native.gradients(setting, operands, kept, all_of(operands), upstream, *how)
+                torch.testing.assert_close(present(gradients.flat()), of_gradients, **close)
 
 
 def test_the_output_may_be_changed_in_place_and_the_graph_kept():
@@ -295,20 +319,20 @@ def refusals():
 
 @pytest.mark.parametrize(("text", "tensors"), [*refusals()])
 def test_other_tensors_go_to_the_torch_engine(text, tensors):
-    assert text in (native.refused_tensors(tensors) or "")
+    assert text in (takes.refused_tensors(tensors) or "")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of forward-mode AD
 def test_whoever_has_to_see_every_operation_sees_it():
     plain = torch.randn(2, 3)
-    assert native.refused_tensors([plain]) is None
+    assert takes.refused_tensors([plain]) is None
     with Watching():
-        assert "mode" in (native.refused_tensors([plain]) or "")
+        assert "mode" in (takes.refused_tensors([plain]) or "")
     seen = []
-    torch.func.vmap(lambda t: seen.append(native.refused_tensors([t])) or t)(plain)
+    torch.func.vmap(lambda t: seen.append(takes.refused_tensors([t])) or t)(plain)
     with torch.autograd.forward_ad.dual_level():
         dual = torch.autograd.forward_ad.make_dual(plain, plain)
-        seen.append(native.refused_tensors([dual]))
+        seen.append(takes.refused_tensors([dual]))
     assert all(seen)
     assert len(seen) == 2
 
@@ -316,4 +340,4 @@ def test_whoever_has_to_see_every_operation_sees_it():
 def test_an_adjoint_that_departs_on_purpose_is_not_replaced_by_the_derived_one():
     lstm = BY_NAME["LSTM"].cell
     own = sr.Cell("OWN", lstm.gates, lstm.update, lstm.adjoint, check=False)
-    assert "adjoint" in (native.refused_cell(own) or "")
+    assert "adjoint" in (takes.refused_cell(own) or "")

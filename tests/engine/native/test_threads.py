@@ -267,7 +267,7 @@ def test_beside_a_busy_process_on_each_processor_it_is_no_slower_than_torch_nn()
 
 def test_a_forked_child_trains_by_the_calling_thread() -> None:
     code = """
-from scratchrnn.engine.native import run
+from scratchrnn.engine.native import takes
 def fork(threads):
     child = os.fork()
     if child == 0:
@@ -279,7 +279,7 @@ def fork(threads):
 assert_right(step())
 fork(threads=1)
 fork(threads=2)
-with run._compiling:  # as another thread of the parent would hold it
+with takes._compiling:  # as another thread of the parent would hold it
     fork(threads=1)
 """
     assert program(code).split() == ["7", "7", "7"]
