@@ -427,6 +427,14 @@ def test_an_export_in_another_thread_changes_nothing_here(call):
     equal(tensors(found), tensors(expected))
 
 
+def test_an_exported_layer_may_be_checkpointed():
+    layer, x = sr.LSTM(3, 4), torch.randn(5, 2, 3, requires_grad=True)
+    exported = torch.export.export(layer, (x,)).module()
+    found = checkpointed(exported, x)
+    output, _ = layer(x)
+    equal(found, torch.autograd.grad(output.sin().sum(), [x, *layer.parameters()]))
+
+
 def test_forward_mode_in_another_thread_changes_nothing_in_a_compiled_layer():
     layer, x = sr.LSTM(3, 4), torch.randn(5, 2, 3)
     compiled = torch.compile(layer, backend="aot_eager")
