@@ -251,7 +251,7 @@ def _expect(
 
 def _held(function: Any, seen: frozenset[int] = frozenset()) -> Iterator[str]:
     """The tensors that require a gradient among what a function holds, by their names there, with their shapes."""
-    for name, value in _variables(function):
+    for name, value in (part for variable in _variables(function) for part in _parts(*variable)):
         if isinstance(value, Tensor) and value.requires_grad:
             yield f"the tensor {name} {list(value.shape)}"
         elif isinstance(value, nn.Module):
@@ -260,6 +260,14 @@ def _held(function: Any, seen: frozenset[int] = frozenset()) -> Iterator[str]:
             )
         elif callable(value) and hasattr(value, "__dict__") and id(value) not in seen:
             yield from _held(value, seen | {id(value)})
+
+
+def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
+    """Those of a list, tuple or dict, by their places; the value itself where it is none."""
+    if isinstance(value, (list, tuple, dict)):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return [(f"{name}[{key!r}]", part) for key, part in parts]
+    return [(name, value)]
 
 
 def _variables(function: Any) -> Iterator[tuple[str, Any]]:

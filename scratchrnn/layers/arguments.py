@@ -152,7 +152,7 @@ def other_dtype(input: Tensor, name: str, weight: Tensor) -> RuntimeError:
 
 
 def check_traced(kind: str, in_torch_nn: bool, tensors: Sequence[Tensor]) -> None:
-    """Raise RuntimeError where torch.jit.trace would have to follow a gradient that is computed by hand."""
+    """Raise RuntimeError where torch.jit.trace would have to follow a layer with its gradient."""
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         raise no_torchscript(kind, in_torch_nn)
 

@@ -16,7 +16,7 @@ from ..cells.cell import Cell, State
 from ..cells.probe import WrongAdjointError, probe
 from ..cells.twins import BUILT_IN
 from ..engine.autocast import without_autocast
-from ..equations.adjoint import say_if_walked, why_walked
+from ..equations.adjoint import say_if_walked
 from ..equations.departure import departure
 from . import arguments, border
 from .parameters import RecurrentParameters
@@ -152,7 +152,7 @@ class RecurrentLayer(RecurrentParameters):
     def forward(self, input: Tensor | PackedSequence, hx: Any = None) -> tuple[Any, Any]:
         """The whole sequence: see the class."""
         x, states, weights, layout = border.enter(self, input, hx)
-        if torch.jit.is_tracing() and why_walked(self.cell) is None:
+        if torch.jit.is_tracing():
             operands = [x, *(states or ()), *(w for group in weights for w in group if w is not None)]
             arguments.check_traced(type(self).__name__, self._in_torch_nn, operands)
         carried = x.dtype if states is None else states[-1].dtype

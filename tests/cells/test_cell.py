@@ -521,6 +521,14 @@ def holding():
     def made(f, h_prev):
         return (torch.tanh(f) * torch.ones(4, requires_grad=True),), None
 
+    several, by_name = [torch.ones(4), p], {"peephole": p}
+
+    def of_list(f, h_prev):
+        return (torch.tanh(f + several[1]),), None
+
+    def of_dict(f, h_prev):
+        return (torch.tanh(f + by_name["peephole"]),), None
+
     return [
         (enclosing, "the tensor p [4]"),
         (calling, "the tensor p [4]"),
@@ -531,6 +539,8 @@ def holding():
         (Holder().method, "the tensor self.scale [4]"),
         (functools.partial(partial, p), "the tensor its argument [4]"),
         (made, "a tensor"),
+        (of_list, "the tensor several[1] [4]"),
+        (of_dict, "the tensor by_name['peephole'] [4]"),
     ]
 
 
@@ -562,6 +572,20 @@ def test_what_an_update_holds_is_read_at_each_call():
                 expected = scale * (x[:1] @ layer.weight_ih_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0) + shift
                 torch.testing.assert_close(one, expected)
                 torch.testing.assert_close(compiled(x[:1])[0], expected)
+
+
+def test_a_number_that_an_update_holds_is_read_at_each_call_of_training():
+    scale = 1.0
+
+    def update(f, h_prev):
+        return scale * f
+
+    layer, x = own(update), torch.randn(1, 2, 3)
+    for scale in (1.0, 2.0, 3.0):
+        output, _ = layer(x)
+        torch.testing.assert_close(output, scale * (x @ layer.weight_ih_l0.T + layer.bias_ih_l0 + layer.bias_hh_l0))
+        (found,) = torch.autograd.grad(output.sum(), layer.weight_ih_l0)
+        torch.testing.assert_close(found, scale * x.sum((0, 1)).expand(4, 3))
 
 
 # ------------------------------------------------------------------------------- an adjoint beside its update

@@ -198,7 +198,7 @@ def on_a_terminal(typed: list[tuple[str, bytes]]) -> tuple[int, str]:
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True, preexec_fn=_own
     )
     os.close(theirs)
-    shown, deadline = "", time.monotonic() + 120
+    shown, deadline = "", time.monotonic() + 600
     try:
         for awaited, answer in [*typed, ("no such text", b"")]:
             while awaited not in shown:

@@ -266,7 +266,7 @@ without_a_twin = r"cannot follow scratchrnn's \w+: use torch.export, torch.nn ha
 
 @torchs_own_warnings
 @pytest.mark.parametrize("how", FOLLOWED)
-@pytest.mark.parametrize("row", [row for row in ROWS if row.cell.adjoint is not None], ids=str)
+@pytest.mark.parametrize("row", ROWS, ids=str)
 def test_torchscript_of_a_layer_is_refused_with_what_to_use_instead(row, how):
     layer, x = row.layer(3, 4), torch.randn(T, B, 3)
     for model in (layer, nn.Sequential(layer)):

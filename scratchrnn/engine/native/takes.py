@@ -117,7 +117,10 @@ def refused_tensors(tensors: Sequence[Tensor]) -> str | None:
     dtype = tensors[0].dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
         return f"float32 and float64 alone, not {dtype}"
-    dual = forward_ad._current_level >= 0
+    # Another thread may have opened the level: it is the process's. In an operator, below autograd, nothing is dual.
+    dual = forward_ad._current_level >= 0 and not torch._C._dispatch_tls_is_dispatch_key_excluded(
+        torch._C.DispatchKey.ADInplaceOrView
+    )
     for t in tensors:
         if type(t) is not Tensor and type(t) is not nn.Parameter:
             return f"a {type(t).__name__} is no plain tensor"

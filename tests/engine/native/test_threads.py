@@ -21,7 +21,7 @@ from torch import nn
 import scratchrnn as sr
 
 pytestmark = pytest.mark.compiled
-LIMIT = 60  # seconds in which a process has to end: what hangs here, hangs for ever
+LIMIT = 600  # seconds in which a process has to end: what hangs here, hangs for ever
 
 
 @pytest.fixture(autouse=True)
