@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from speller import LETTERS, Speller, vocabulary
 
 from scratchrnn import native
+from scratchrnn.traces import training
 
 _common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 _common["phases"] = [phase for phase in Phase if phase != Phase.explain]  # explaining takes longer than finding
@@ -69,6 +70,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of this test's own, as the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of trained models, of this test's own, which is not there yet."""
+    monkeypatch.setattr(training, "folder", lambda: tmp_path / "models")
+    return tmp_path / "models"
 
 
 @pytest.fixture

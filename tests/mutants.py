@@ -90,19 +90,19 @@ class Returning:
     what: Callable[[Any], Any]
 
 
-def signs(function: Callable[..., Any]) -> int:
+def signs(tree: ast.AST) -> int:
     """How many `+` and `-` there are to flip."""
-    return sum(isinstance(node, (ast.Add, ast.Sub)) for node in ast.walk(ast.parse(source(function))))
+    return sum(isinstance(node, (ast.Add, ast.Sub)) for node in ast.walk(tree))
 
 
-def source(function: Callable[..., Any]) -> str:
-    return textwrap.dedent(inspect.getsource(function))
+def parsed(function: Callable[..., Any]) -> ast.Module:
+    return ast.parse(textwrap.dedent(inspect.getsource(function)))
 
 
 def changed(function: Callable[..., Any], change: Change) -> str:
     """The source of `function` with the change, which fits one place in it."""
     change = copy.copy(change)  # it counts from the start
-    tree = change.visit(ast.parse(source(function)))
+    tree = change.visit(parsed(function))
     assert change.done == 1, f"{vars(change)} should fit one place in {function.__name__}, not {change.done}"
     return ast.unparse(ast.fix_missing_locations(tree))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from table import ROWS, TWINNED, Row
+from table import BY_ADJOINT, ROWS, TWINNED, Row
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_map
@@ -17,9 +17,11 @@ from torch.utils._pytree import tree_map
 TORCH = tuple(int(number) for number in torch.__version__.split(".")[:2])
 words_of_torch = pytest.mark.skipif(TORCH < (2, 13), reason="torch.nn refused these with other words, or not at all")
 each_row = pytest.mark.parametrize("row", ROWS, ids=str)
+each_by_adjoint = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 each_twin = pytest.mark.parametrize("row", TWINNED, ids=str)
 each_projecting = pytest.mark.parametrize("row", [row for row in TWINNED if row.projects], ids=str)
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-12)
+close_in_float32 = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
 equal = partial(torch.testing.assert_close, rtol=0, atol=0)
 
 

@@ -213,3 +213,4 @@ ROWS = [
 BY_NAME = {row.name: row for row in ROWS}
 TWINNED = [row for row in ROWS if row.twin is not None]
 BY_ADJOINT = [row for row in ROWS if not row.cell.walk]
+PROJECTED = [(row, P) for row in ROWS for P in (0, 2) if row.projects or P == 0]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..cells.cell import Cell
 from .adjoint import why_walked
 from .equations import Equations
-from .linear import linear_backward, linear_forward
+from .linear import linear_forward, linear_onward
 from .lines import Line
 from .sections import Entry, Equation, Part, Section, Table, with_values
 from .work import work
@@ -58,7 +58,7 @@ def compared(a: Cell, b: Cell, I: int, H: int) -> list[Section]:  # noqa: E741 -
 
 def _adjoint(cell: Cell) -> list[Line]:
     """The derived lines, and those that go on to the input and the step before."""
-    return [*Equations(cell).derived, *linear_backward(cell)[:2]]
+    return [*Equations(cell).derived, *linear_onward(cell)]
 
 
 def _parts(a: Cell, b: Cell, lines: Callable[[Cell], Sequence[Line]]) -> list[Part]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..cells.cell import Cell
 from .equations import Equations
 from .lines import Line, line
@@ -26,21 +28,45 @@ def linear_forward(cell: Cell) -> list[Line]:
     return lines
 
 
-def linear_backward(cell: Cell) -> list[Line]:
-    """The gradients of x, h_prev, weights and biases, out of those that the adjoint gives.
+class Onward(NamedTuple):
+    """The gradients that leave a step: of what the layer below emits, and of what the step before does."""
+
+    dx: Line
+    dh_prev: Line
+
+
+def linear_onward(cell: Cell) -> Onward:
+    """The gradients of x and h_prev, out of those that the adjoint gives.
 
     Raises:
         ValueError: as for `Equations.derivation`, which says whether h_prev is reached by another road than W_hh.
     """
-    of = Equations(cell)
+    of, d_pre = Equations(cell), _gradients(cell)
     direct = [each.target for each in of.derived if each.target == of.direct_gradient]
-    d_pre = {g: (f"d{g}_x", f"d{g}_h") if g in cell.split else (f"d{g}_pre",) * 2 for g in cell.gates}
-    h_prev = f"{cell.states[0]}_prev"
     dx = " + ".join(f"W_i{g}.T @ {by_x}" for g, (by_x, _) in d_pre.items())
     dh = " + ".join(f"W_h{g}.T @ {by_h}" for g, (_, by_h) in d_pre.items())
-    lines = [f"dx = {dx}", f"d{h_prev} = {' + '.join([dh, *direct])}"]
-    lines += [f"dW_i{g} = {by_x} @ x.T" for g, (by_x, _) in d_pre.items()]
+    return Onward(line(f"dx = {dx}"), line(f"d{cell.states[0]}_prev = {' + '.join([dh, *direct])}"))
+
+
+def linear_parameters(cell: Cell) -> list[Line]:
+    """The gradients of the weights and the biases, out of those that the adjoint gives."""
+    d_pre, h_prev = _gradients(cell), f"{cell.states[0]}_prev"
+    lines = [f"dW_i{g} = {by_x} @ x.T" for g, (by_x, _) in d_pre.items()]
     lines += [f"dW_h{g} = {by_h} @ {h_prev}.T" for g, (_, by_h) in d_pre.items()]
     lines += [f"db_i{g} = {by_x}" for g, (by_x, _) in d_pre.items()]
     lines += [f"db_h{g} = {by_h}" for g, (_, by_h) in d_pre.items()]
     return [line(text) for text in lines]
+
+
+def linear_backward(cell: Cell) -> list[Line]:
+    """The gradients of x, h_prev, weights and biases.
+
+    Raises:
+        ValueError: as for `linear_onward`.
+    """
+    return [*linear_onward(cell), *linear_parameters(cell)]
+
+
+def _gradients(cell: Cell) -> dict[str, tuple[str, str]]:
+    """What the gradients of a gate's two halves are called, `dn_x` and `dn_h`, or twice `df_pre`."""
+    return {g: (f"d{g}_x", f"d{g}_h") if g in cell.split else (f"d{g}_pre",) * 2 for g in cell.gates}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..cells.cell import Cell, step
 from .equations import Equations
 from .explain import check
-from .linear import linear_backward, linear_forward
+from .linear import linear_forward, linear_onward, linear_parameters
 from .lines import Line, line
 from .sections import Entry, Section, Table, with_values
 from .worked_example import Deviation, agrees, walk
@@ -65,7 +65,7 @@ def unrolled(cell: Cell, steps: int) -> Unrolled:
     of, times = Equations(cell), range(1, steps + 1)
     forward = [*linear_forward(cell), *of.named]
     terms, sums = list[Line](), list[Line]()
-    for each in linear_backward(cell)[2:]:
+    for each in linear_parameters(cell):
         parts = [each.renamed(_at(cell, t)) for t in times]
         sums.append(line(f"{each.target} = {' + '.join(part.code for part in parts)}"))
         if each.target.startswith("dW_h"):
@@ -105,8 +105,8 @@ def _back(cell: Cell, t: int, steps: int) -> Back:
     (h, *others), (arrives, *of_others) = cell.states, of.arriving
     roads = [f"d{h}_loss", *(_roads(cell) if t < steps else [])]
     before = [of.direct_gradient, *(f"d{s}_prev" for s in others)]
-    dx, d_prev = linear_backward(cell)[:2]
-    through = line(f"d{h}_W_{t - 1} = {d_prev.code.removesuffix(f' + {of.direct_gradient}')}")
+    dx, dh_prev = linear_onward(cell)
+    through = line(f"d{h}_W_{t - 1} = {dh_prev.code.removesuffix(f' + {of.direct_gradient}')}")
     direct = [each.renamed(at) for each in of.derived if each.target in before]
     there = {each.target for each in direct}
     direct += [

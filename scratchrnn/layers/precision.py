@@ -17,13 +17,13 @@ class Precision(NamedTuple):
     operand: torch.dtype  # what inputs and weights are rounded to
     compute: torch.dtype  # what the engine computes in
     emitted: torch.dtype  # of output and h_n
-    carried: torch.dtype  # of the further states
+    further: torch.dtype  # of the further states
 
     def enter(self, x: Tensor) -> Tensor:
         return cast(cast(x, self.operand), self.compute)
 
     def leave(self, state: State) -> State:
-        return cast(state[0], self.emitted), *[cast(s, self.carried) for s in state[1:]]
+        return cast(state[0], self.emitted), *[cast(s, self.further) for s in state[1:]]
 
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -44,8 +44,8 @@ def precision(x: Tensor, added: torch.dtype | None, projected: bool) -> Precisio
     operand = autocast_dtype(x)
     if operand is None:
         return Precision(x.dtype, torch.float32, x.dtype, x.dtype) if x.dtype in HALF else None
-    carried = operand if added is None or x.device.type != "cpu" else torch.promote_types(operand, added)
-    return Precision(operand, torch.float32, operand if projected else carried, carried)
+    further = operand if added is None or x.device.type != "cpu" else torch.promote_types(operand, added)
+    return Precision(operand, torch.float32, operand if projected else further, further)
 
 
 def agree(x: Tensor, other: Tensor) -> bool:

@@ -155,8 +155,8 @@ class RecurrentLayer(RecurrentParameters):
         if torch.jit.is_tracing():
             operands = [x, *(states or ()), *(w for group in weights for w in group if w is not None)]
             arguments.check_traced(type(self).__name__, self._in_torch_nn, operands)
-        carried = x.dtype if states is None else states[-1].dtype
-        dtypes = precision(x, carried if self._adds_to_state(layout.packed is not None) else None, self.proj_size > 0)
+        further = x.dtype if states is None else states[-1].dtype
+        dtypes = precision(x, further if self._adds_to_state(layout.packed is not None) else None, self.proj_size > 0)
         D, zeros = self._directions, (None,) * len(self.cell.states)
         last: list[State] = []
         with contextlib.nullcontext() if dtypes is None else without_autocast(x):

@@ -21,8 +21,9 @@ from scratchrnn.bench.measure import _change, measure
 from scratchrnn.bench.memory import peak_memory
 from scratchrnn.bench.results import Result, best_gemms
 from scratchrnn.bench.subject import Subject
+from scratchrnn.cells.twins import TWINS
 
-SMALL = {cell: Case("small", cell, True, 2, 3, 2, 4, 5) for cell in ("RNN", "RNN_relu", "LSTM", "GRU")}
+SMALL = {twin.case: Case("small", twin.case, True, 2, 3, 2, 4, 5) for twin in TWINS}
 ON_CPU = [OURS, "cell loop", "Python loop"]
 
 

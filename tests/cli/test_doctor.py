@@ -15,7 +15,7 @@ from scratchrnn.engine.native import build, choice
 from scratchrnn.equations.equations import Equations
 from scratchrnn.traces import training
 
-WORDS = ["rnn", "rnn_relu", "lstm", "gru"]
+WORDS = [twin.word for twin in TWINS]
 
 
 @pytest.fixture(autouse=True)

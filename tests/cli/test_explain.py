@@ -9,7 +9,7 @@ import re
 import matplotlib.mathtext
 import pytest
 import torch
-from mutants import Flip, changed, install, signs
+from mutants import Flip, changed, install, parsed, signs
 from rich.console import Console
 from running import close
 from table import ROWS, pair
@@ -25,7 +25,7 @@ from scratchrnn.equations.through_time import evaluated
 from scratchrnn.equations.worked_example import walk
 from scratchrnn.layers.tasks import Task
 
-CELLS = {"rnn": cells.elman, "rnn_relu": cells.elman_relu, "lstm": cells.lstm, "gru": cells.gru}
+CELLS = {twin.word: twin.cell for twin in cells.TWINS}
 OWN = {f"table:{name}": None for name in ("mgu", "mgu_walked", "coupled", "pair")}
 each_name = pytest.mark.parametrize("name", [*CELLS, *OWN])
 each_cell = pytest.mark.parametrize("cell", [row.cell for row in ROWS], ids=lambda cell: cell.name)
@@ -179,7 +179,7 @@ FLIPS = [
     pytest.param(name, function, k, id=f"{function.__name__}-sign-{k}")
     for name, cell in CELLS.items()
     for function in (cell.update, cell.adjoint)
-    for k in range(signs(function))
+    for k in range(signs(parsed(function)))
 ]
 
 

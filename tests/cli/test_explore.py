@@ -20,11 +20,7 @@ from scratchrnn.traces.page.packing import STEPS
 from scratchrnn.traces.page.page import page
 from scratchrnn.traces.reading import load_reading
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(training, "folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("models")
 
 
 def test_the_help_says_how_a_line_break_is_written(capsys: pytest.CaptureFixture[str]) -> None:

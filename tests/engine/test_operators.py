@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch._inductor.config
-from running import TORCH, equal, tensors
+from running import TORCH, each_by_adjoint, each_row, equal, tensors
 from table import BY_ADJOINT, ROWS, mgu_walked
 from torch import nn
 from torch._dynamo.backends.common import aot_autograd
@@ -24,8 +24,6 @@ from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 import scratchrnn as sr
 
 T, B, IN, H = 3, 2, 3, 4
-every_row = pytest.mark.parametrize("row", ROWS, ids=str)
-by_hand = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 OPERATORS = torch.ops.scratchrnn
 
 
@@ -60,7 +58,7 @@ def assert_compiles(module, arguments, **options):
     )
 
 
-@every_row
+@each_row
 def test_a_compiled_stack_agrees_with_eager(row):
     layer = stack(row) if row in BY_ADJOINT else row.layer(IN, H)
     assert_compiles(layer, (torch.randn(T, B, IN), states(layer)))
@@ -99,7 +97,7 @@ def test_a_compiled_layer_agrees_with_eager_under_autocast(layer):
     torch.testing.assert_close(found, expected)
 
 
-@by_hand
+@each_by_adjoint
 def test_compiled_inference_agrees_with_eager_and_keeps_nothing_for_backward(row):
     layer, graphs = row.layer(IN, H, bidirectional=True), []
 
@@ -167,7 +165,7 @@ def nodes(layer, steps):
     return counts
 
 
-@by_hand
+@each_by_adjoint
 def test_the_graph_does_not_grow_with_time(row):
     layer = row.layer(IN, H)
     short, long = nodes(layer, 16), nodes(layer, 1024)
@@ -274,7 +272,7 @@ def test_the_operators_keep_the_rules_of_custom_operators(row, case, every):
     torch.library.opcheck(OPERATORS.scan_backward.default, (*detached, kept, d_outputs, needed))
 
 
-@every_row
+@each_row
 def test_forward_and_backward_run_on_fake_tensors(row):
     with FakeTensorMode():
         layer = stack(row)
@@ -285,7 +283,7 @@ def test_forward_and_backward_run_on_fake_tensors(row):
     assert [g.shape for g in gradients] == [p.shape for p in layer.parameters()]
 
 
-@every_row
+@each_row
 def test_forward_and_backward_run_on_the_meta_device(row):
     layer = stack(row, device="meta")
     x, hx = torch.randn(T, B, IN, device="meta", requires_grad=True), states(layer, device="meta")

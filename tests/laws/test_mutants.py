@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from mutants import Assigned, Change, Exchange, Flip, Reading, Returning, plant, signs, verdict
+from mutants import Assigned, Change, Exchange, Flip, Reading, Returning, parsed, plant, signs, verdict
 
 from scratchrnn import cells, cli, native
+from scratchrnn.cells.twins import Twin
 from scratchrnn.engine import backward, columns, forward
 from scratchrnn.engine.columns import Operands
 from scratchrnn.layers import border, recurrent
@@ -34,27 +35,21 @@ def test_without_a_bug_all_agree() -> None:
 
 # --------------------------------------------------------------------------------- in the equations and adjoints
 
-CELLS = [
-    ("RNN", {}, cells.elman),
-    ("RNN", {"nonlinearity": "relu"}, cells.elman_relu),
-    ("LSTM", {}, cells.lstm),
-    ("GRU", {}, cells.gru),
-]
 FLIPS = [
-    pytest.param(kind, options, function, k, id=f"{function.__name__}-sign-{k}")
-    for kind, options, cell in CELLS
-    for function in (cell.update, cell.adjoint)
-    for k in range(signs(function))
+    pytest.param(twin, function, k, id=f"{function.__name__}-sign-{k}")
+    for twin in cells.TWINS
+    for function in (twin.cell.update, twin.cell.adjoint)
+    for k in range(signs(parsed(function)))
 ]
 OF_THE_FORWARD_PASS = {"output", "h_n", "c_n"}
 
 
-@pytest.mark.parametrize(("kind", "options", "function", "sign"), FLIPS)
+@pytest.mark.parametrize(("twin", "function", "sign"), FLIPS)
 def test_a_flipped_sign_is_seen(
-    kind: str, options: dict[str, Any], function: Callable[..., Any], sign: int, monkeypatch: pytest.MonkeyPatch
+    twin: Twin, function: Callable[..., Any], sign: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch, function, Flip(sign))
-    named = {d.name for d in verdict(kind, **options).failed}
+    named = {d.name for d in verdict(twin.layer.__name__, **twin.options).failed}
     if function.__name__.endswith("update"):
         assert "output" in named
     else:

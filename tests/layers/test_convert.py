@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from running import printed
+from running import close_in_float32, equal, printed
 from table import TWINNED, mgu
 from torch import nn
 from torch.nn.utils import parametrizations, prune
@@ -56,16 +56,6 @@ def states(row, shape, width, dtype):
     return hx[0] if len(hx) == 1 else tuple(hx)
 
 
-def is_close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def is_equal(found, expected):
-    found, expected = tree_leaves(found), tree_leaves(expected)
-    assert len(found) == len(expected)
-    assert all(map(torch.equal, found, expected))
-
-
 # ------------------------------------------------------------------------------------------- a single module
 
 
@@ -76,8 +66,8 @@ def test_a_converted_module_is_the_twin_with_equal_outputs(convert, source, targ
     assert type(converted) is type(target(3, 4, **options))
     assert printed(converted) == printed(module)
     assert list(converted.state_dict()) == list(module.state_dict())
-    is_equal(converted.state_dict(), module.state_dict())
-    is_close(converted(*inputs), module(*inputs))
+    equal(converted.state_dict(), module.state_dict())
+    close_in_float32(converted(*inputs), module(*inputs))
 
 
 @every_conversion
@@ -86,7 +76,7 @@ def test_there_and_back_nothing_has_changed(convert, source, target, row, option
     back = {sr.from_torch: sr.to_torch, sr.to_torch: sr.from_torch}[convert](convert(module))
     assert type(back) is type(module)
     assert repr(back) == repr(module)
-    is_equal(back(*inputs), module(*inputs))
+    equal(back(*inputs), module(*inputs))
 
 
 @every_conversion
@@ -101,8 +91,8 @@ def test_a_converted_module_trains_without_touching_the_original(convert, source
             assert p.grad is not None
             p.add_(1)
     assert all(p.grad is None for p in module.parameters())
-    is_equal(module.state_dict(), before)
-    is_equal(module(*inputs), answer)
+    equal(module.state_dict(), before)
+    equal(module(*inputs), answer)
     assert not any(map(torch.equal, tree_leaves(converted(*inputs)), tree_leaves(answer)))
 
 
@@ -211,7 +201,7 @@ def test_a_whole_model_is_converted_in_place_of_its_parts(convert, source, targe
     own = {name: type(m) for name, m in Tower(target).named_modules(remove_duplicate=False)}
     assert {name: type(m) for name, m in converted.named_modules(remove_duplicate=False)} == own
     assert list(converted.state_dict()) == list(model.state_dict())
-    is_close(converted(x), expected)
+    close_in_float32(converted(x), expected)
 
 
 @both_ways
@@ -233,8 +223,8 @@ def test_the_original_model_is_left_alone(convert, source, target):
             tensor.fill_(0.5)
     assert all(a is b for a, b in zip(model.modules(), modules, strict=True))
     assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
-    is_equal(model.state_dict(), before)
-    is_equal(model(x), answer)
+    equal(model.state_dict(), before)
+    equal(model(x), answer)
 
 
 @both_ways
@@ -243,7 +233,7 @@ def test_weights_tied_within_a_layer_stay_tied(convert, source, target):
     layer.weight_hh_l0_reverse = layer.weight_hh_l0
     converted = convert(layer)
     assert converted.weight_hh_l0_reverse is converted.weight_hh_l0
-    is_close(converted(x), layer(x))
+    close_in_float32(converted(x), layer(x))
 
 
 def test_one_recurrent_module_twice_in_a_list_stays_one():
@@ -260,7 +250,7 @@ def test_a_converted_model_trains_as_the_original(convert, source, target):
     for m in (model, converted):
         (m(x) * torch.arange(8.0).view(2, 4)).sum().backward()
     gradients = [{name: p.grad for name, p in m.named_parameters()} for m in (model, converted)]
-    is_close(*gradients)
+    close_in_float32(*gradients)
 
 
 # ---------------------------------------------------------------------------------------------------- refusals

@@ -23,12 +23,11 @@ from running import (
     tensors,
     words_of_torch,
 )
-from table import ROWS, Row
+from table import PROJECTED, Row
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, unpack_sequence
 
 I, H = 3, 4  # noqa: E741 - input_size
-PROJECTED = [(row, P) for row in ROWS for P in (0, 2) if row.projects or P == 0]
 
 
 def pack_sorted(sequences: list[Tensor]) -> PackedSequence:

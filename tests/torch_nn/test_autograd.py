@@ -5,7 +5,8 @@ import weakref
 
 import pytest
 import torch
-from table import BY_ADJOINT, ROWS, TWINNED
+from running import each_by_adjoint, each_row
+from table import TWINNED
 from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
@@ -16,8 +17,6 @@ import scratchrnn as sr
 pytestmark = pytest.mark.usefixtures("engine")
 
 STACKED = {"num_layers": 2, "bidirectional": True}
-every_row = pytest.mark.parametrize("row", ROWS, ids=str)
-by_hand = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 
 
 class Subject:
@@ -81,14 +80,14 @@ CONFIGURATIONS = {
 
 
 @pytest.mark.parametrize("options", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
-@every_row
+@each_row
 def test_derivatives_of_first_and_second_order_are_those_of_finite_differences(row, options):
     subject = Subject(row, **options)
     assert torch.autograd.gradcheck(subject.outputs, subject.tensors, fast_mode=True)
     assert torch.autograd.gradgradcheck(subject.outputs, subject.tensors, fast_mode=True)
 
 
-@every_row
+@each_row
 def test_each_entry_of_the_jacobian_is_that_of_finite_differences(row):
     subject = Subject(row, bidirectional=True, project=True, sizes=[2, 1])
     assert torch.autograd.gradcheck(subject.outputs, subject.tensors)
@@ -113,14 +112,14 @@ def test_second_derivatives_are_torch_nns(row, sizes):
     assert_same(found, expected)
 
 
-@every_row
+@each_row
 def test_first_derivatives_with_and_without_create_graph_are_the_same(row):
     subject = Subject(row, project=True, **STACKED)
     assert_same(subject.gradients(create_graph=True), subject.gradients())
 
 
 @pytest.mark.parametrize("tie", ["weights", "biases", "input and state"])
-@every_row
+@each_row
 def test_a_tensor_that_comes_in_twice_gets_the_sum_of_both_gradients(row, tie):
     subject = Subject(row, steps=1)
     first = 1 + subject.states
@@ -148,7 +147,7 @@ def test_weights_tied_on_the_module_get_the_sum_of_both_gradients():
 
 @pytest.mark.filterwarnings("ignore:Using backward.. with create_graph=True:UserWarning")
 @pytest.mark.parametrize("create_graph", [False, True], ids=["first order", "create_graph"])
-@every_row
+@each_row
 def test_exactly_those_tensors_that_ask_get_their_gradient(row, create_graph):
     subject = Subject(row, project=True, bidirectional=True)
     everything = subject.gradients()
@@ -162,7 +161,7 @@ def test_exactly_those_tensors_that_ask_get_their_gradient(row, create_graph):
         subject.tensors[asking].grad = None
 
 
-@every_row
+@each_row
 def test_no_gradient_is_recorded_where_none_is_asked_for(row):
     subject = Subject(row, project=True)
     with torch.no_grad():
@@ -170,7 +169,7 @@ def test_no_gradient_is_recorded_where_none_is_asked_for(row):
     assert not any(y.requires_grad for y in subject.outputs(*(t.detach() for t in subject.tensors)))
 
 
-@every_row
+@each_row
 def test_a_single_output_can_be_differentiated_alone(row):
     subject = Subject(row, project=True, **STACKED)
     upstream = randoms(subject.outputs(*subject.tensors))
@@ -180,7 +179,7 @@ def test_a_single_output_can_be_differentiated_alone(row):
         assert_same(alone, torch.autograd.grad(subject.outputs(*subject.tensors), subject.tensors, zeros))
 
 
-@every_row
+@each_row
 def test_eval_mode_has_the_gradients_of_training_without_dropout(row):
     subject = Subject(row, project=True, **STACKED)
     training = subject.gradients()
@@ -188,7 +187,7 @@ def test_eval_mode_has_the_gradients_of_training_without_dropout(row):
     assert_same(subject.gradients(), training, rtol=0, atol=0)
 
 
-@every_row
+@each_row
 def test_a_second_backward_needs_retain_graph_and_then_gives_the_same(row):
     subject = Subject(row, project=True, **STACKED)
     loss = subject.loss(*subject.tensors)
@@ -198,7 +197,7 @@ def test_a_second_backward_needs_retain_graph_and_then_gives_the_same(row):
         torch.autograd.grad(loss, subject.tensors)
 
 
-@by_hand
+@each_by_adjoint
 def test_what_is_saved_passes_through_saved_tensors_hooks(row):
     subject = Subject(row, project=True, **STACKED)
     expected, packed, unpacked = subject.gradients(), [], []
@@ -219,7 +218,7 @@ def test_what_is_saved_passes_through_saved_tensors_hooks(row):
     assert sorted(packed) == sorted(unpacked)
 
 
-@every_row
+@each_row
 def test_what_is_saved_can_wait_on_the_cpu(row):
     subject = Subject(row, project=True, **STACKED)
     expected = subject.gradients()
@@ -228,7 +227,7 @@ def test_what_is_saved_can_wait_on_the_cpu(row):
     assert_same(torch.autograd.grad(loss, subject.tensors), expected, rtol=0, atol=0)
 
 
-@every_row
+@each_row
 def test_a_tensor_modified_before_backward_raises_or_does_not_matter(row):
     subject = Subject(row, project=True, bidirectional=True)
     expected, raised = subject.gradients(), []
@@ -257,7 +256,7 @@ def test_a_weight_modified_before_backward_raises(layer):
         loss.backward()
 
 
-@every_row
+@each_row
 def test_outputs_can_be_modified_in_place(row):
     subject = Subject(row, project=True, **STACKED)
 
@@ -269,7 +268,7 @@ def test_outputs_can_be_modified_in_place(row):
 
 
 @pytest.mark.parametrize("create_graph", [False, True], ids=["first order", "create_graph"])
-@every_row
+@each_row
 def test_dropping_the_result_frees_everything_without_the_garbage_collector(row, create_graph):
     subject = Subject(row, project=True, **STACKED)
 
@@ -291,7 +290,7 @@ def test_dropping_the_result_frees_everything_without_the_garbage_collector(row,
     assert gc.collect() == 0
 
 
-@every_row
+@each_row
 def test_many_iterations_leave_no_more_tensors_alive_than_a_few(row):
     subject = Subject(row, project=True, **STACKED)
 
@@ -309,7 +308,7 @@ def test_many_iterations_leave_no_more_tensors_alive_than_a_few(row):
 
 
 @pytest.mark.parametrize("reentrant", [False, True], ids=["non-reentrant", "reentrant"])
-@every_row
+@each_row
 def test_checkpoint_gives_the_same_gradients(row, reentrant):
     subject = Subject(row, project=True, dropout=0.5, **STACKED)
     outputs = checkpoint(subject.outputs, *subject.tensors, use_reentrant=reentrant)
@@ -319,7 +318,7 @@ def test_checkpoint_gives_the_same_gradients(row, reentrant):
     assert_same([t.grad for t in subject.tensors], expected, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
+@each_by_adjoint
 def test_many_upstream_gradients_at_once_give_each_ones_gradient(row):
     layer = row.layer(3, 4, 2, bidirectional=True, dtype=torch.float64)
     x = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)

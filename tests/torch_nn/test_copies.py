@@ -12,6 +12,7 @@ import sys
 import pytest
 import table
 import torch
+from running import equal
 from table import ROWS, TWINNED, mgu_adjoint, mgu_update
 from torch import nn
 from torch.utils._pytree import tree_leaves
@@ -54,12 +55,6 @@ def example(row, single=False):
     return x, hx[0] if len(hx) == 1 else hx
 
 
-def is_equal(found, expected):
-    found, expected = tree_leaves(found), tree_leaves(expected)
-    assert len(found) == len(expected)
-    assert all(map(torch.equal, found, expected))
-
-
 # ---------------------------------------------------------------------------------------------------- modules
 
 
@@ -72,7 +67,7 @@ def test_a_copy_gives_the_same_outputs(row, single, copied):
     assert type(other) is type(module)
     assert repr(other) == repr(module)
     assert other.training is False
-    is_equal(other(*inputs), module(*inputs))
+    equal(other(*inputs), module(*inputs))
 
 
 @every_module
@@ -84,7 +79,7 @@ def test_a_copy_has_its_own_weights(row, single, copied):
     with torch.no_grad():
         for p in other.parameters():
             p.add_(1)
-    is_equal(module(*inputs), before)
+    equal(module(*inputs), before)
     assert not any(map(torch.equal, tree_leaves(other(*inputs)), tree_leaves(before)))
 
 
@@ -137,7 +132,7 @@ def test_a_state_dict_loads_with_weights_only(row, single):
     torch.save(module.state_dict(), file)
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
-    is_equal(other(*inputs), module(*inputs))
+    equal(other(*inputs), module(*inputs))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -147,7 +142,7 @@ def test_a_replica_for_data_parallel_uses_its_own_tensors(row):
     replica = layer._replicate_for_data_parallel()
     for name, value in twin.state_dict().items():
         setattr(replica, name, value)
-    is_equal(replica(*inputs), twin(*inputs))
+    equal(replica(*inputs), twin(*inputs))
 
 
 # ------------------------------------------------------------------------------------------------- old pickles
@@ -193,7 +188,7 @@ def test_the_dict_of_an_old_torch_layer_is_taken(row, bias, age):
     assert ours._all_weights == theirs._all_weights
     assert ours._flat_weights_names == theirs._flat_weights_names
     assert all(w is p for w, p in zip(ours._flat_weights, theirs.parameters(), strict=True))
-    is_equal(pickled(ours)(*inputs), ours(*inputs))
+    equal(pickled(ours)(*inputs), ours(*inputs))
 
 
 @pytest.mark.parametrize("age", [as_it_is, with_names_under_another_key, with_weights_in_the_place_of_names])
@@ -214,7 +209,7 @@ def test_our_own_dict_without_a_projection_is_taken(row):
     without_projection(state)
     other = type(layer).__new__(type(layer))
     other.__setstate__(state)
-    is_equal(other(*inputs), layer(*inputs))
+    equal(other(*inputs), layer(*inputs))
 
 
 # ---------------------------------------------------------------------------------------------- a new process

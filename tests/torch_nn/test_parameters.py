@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from running import printed, words_of_torch
+from running import close_in_float32, printed, words_of_torch
 from table import ROWS, TWINNED, Row, coupled
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
@@ -81,10 +81,6 @@ def answer(call, *args):
 def new_value(tensor):
     """Another value for a weight, the same at each call."""
     return torch.randn(tensor.shape, generator=torch.Generator().manual_seed(7), dtype=tensor.dtype)
-
-
-def is_close(ours, theirs):
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def plain(module):
@@ -263,7 +259,7 @@ def test_state_dicts_go_both_ways(pair):
         is_different = [not torch.equal(a, b) for a, b in zip(*map(pair.answers, modules), strict=True)]
         assert all(is_different)
         assert str(modules[target].load_state_dict(modules[source].state_dict())) == "<All keys matched successfully>"
-        is_close(*map(pair.answers, modules))
+        close_in_float32(*map(pair.answers, modules))
 
 
 @pairs
@@ -370,7 +366,7 @@ def test_the_next_call_sees_a_changed_weight(pair, change):
     for module in (ours, theirs):
         change(module, pair.weight)
     after = pair.answers(ours)
-    is_close(after, pair.answers(theirs))
+    close_in_float32(after, pair.answers(theirs))
     assert not any(map(torch.equal, before, after))
 
 
@@ -385,7 +381,7 @@ def test_gradients_reach_what_a_weight_is_computed_from(pair, change):
     assert list(gradients[0]) == list(gradients[1])
     assert pair.weight not in gradients[0]
     assert all(g is not None and g.abs().sum() > 0 for g in gradients[0].values())
-    is_close(*gradients)
+    close_in_float32(*gradients)
 
 
 REMOVALS = [
@@ -407,7 +403,7 @@ def test_a_computed_weight_leaves_the_flat_weights_one_parameter_short_until_it_
     assert sum(isinstance(w, nn.Parameter) for w in ours._flat_weights) == count - 1
     remove(ours, pair.weight)
     assert sum(isinstance(w, nn.Parameter) for w in ours._flat_weights) == count
-    is_close(pair.answers(ours), expected)
+    close_in_float32(pair.answers(ours), expected)
 
 
 @layer_pairs
@@ -456,8 +452,8 @@ def test_recurrent_dropout_by_a_parametrization_drops_once_for_a_whole_call(pair
     assert [len(returned) for returned in dropped.values()] == [1] * 4
     assert all((returned[0] == 0).any() for returned in dropped.values())
     weights = {name: returned[0] for name, returned in dropped.items()}
-    is_close(found, tree_leaves(torch.func.functional_call(theirs, weights, pair.example())))
-    is_close(pair.answers(ours.eval()), pair.answers(theirs))
+    close_in_float32(found, tree_leaves(torch.func.functional_call(theirs, weights, pair.example())))
+    close_in_float32(pair.answers(ours.eval()), pair.answers(theirs))
 
 
 @pairs
@@ -488,8 +484,8 @@ def test_training_with_clipped_gradients_goes_as_with_torch(pair, optimizer, opt
             norms.append(nn.utils.clip_grad_norm_(module.parameters(), 0.5))
             made.step()
     assert min(norms) > 0.5
-    is_close(norms[:3], norms[3:])
-    is_close(*(module.state_dict() for module in modules))
+    close_in_float32(norms[:3], norms[3:])
+    close_in_float32(*(module.state_dict() for module in modules))
 
 
 # ----------------------------------------------------------------------------------------- moves and ties
@@ -546,7 +542,7 @@ def test_a_meta_module_can_be_emptied_onto_the_cpu_and_filled(pair):
     with torch.no_grad():
         for p, value in zip(ours.parameters(), theirs.parameters(), strict=True):
             p.copy_(value)
-    is_close(pair.answers(ours), pair.answers(theirs))
+    close_in_float32(pair.answers(ours), pair.answers(theirs))
 
 
 @pairs
@@ -557,7 +553,7 @@ def test_a_module_can_be_converted_between_two_training_steps(pair):
         pair.gradients(module)
         module.zero_grad()
         module.double().float()
-    is_close(*map(pair.gradients, (ours, theirs)))
+    close_in_float32(*map(pair.gradients, (ours, theirs)))
 
 
 @pairs
@@ -582,8 +578,8 @@ def test_tied_weights_stay_tied(pair, move):
         in_place(moved, "weight_hh_l0_reverse")
         modules.append(moved)
     assert len(list(modules[0].parameters())) == len(list(modules[1].parameters())) == 14
-    is_close(*map(pair.answers, modules))
-    is_close(*map(pair.gradients, modules))
+    close_in_float32(*map(pair.answers, modules))
+    close_in_float32(*map(pair.gradients, modules))
 
 
 # --------------------------------------------------------------------------------------- reference cycles
@@ -647,10 +643,10 @@ def test_writing_into_a_named_matrix_writes_into_the_parameter(kind, name, param
     with torch.no_grad():
         getattr(cell, name).copy_(value)
         getattr(other, parameter)[rows] = value
-    is_close(cell.state_dict(), other.state_dict())
+    close_in_float32(cell.state_dict(), other.state_dict())
     x, h = torch.randn(2, 3), torch.randn(2, 5)
     hx = (h, torch.randn(2, 5)) if kind == "LSTMCell" else h
-    is_close(cell(x, hx), other(x, hx))
+    close_in_float32(cell(x, hx), other(x, hx))
 
 
 @blocks

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from running import close, each_row, each_twin, equal, error, leaf, states, tensors
-from table import ROWS, TWINNED, Row
+from table import PROJECTED, ROWS, TWINNED, Row
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 from torch.utils._pytree import tree_map
@@ -28,7 +28,6 @@ from scratchrnn.equations.equations import Equations
 
 T, B, I, H, L = 5, 3, 4, 6, 2  # noqa: E741 - input_size
 LENGTHS = [3, 5, 1]
-PROJECTED = [(row, P) for row in ROWS for P in (0, 2) if row.projects or P == 0]
 FIELDS = {
     "RNN_TANH": "h n_pre h_prev",
     "LSTM": "i f g o c_prev tanh_c h c i_pre f_pre g_pre o_pre h_prev",

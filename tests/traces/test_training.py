@@ -17,14 +17,8 @@ from scratchrnn.traces import training
 TEXT = "to be, or not to be; " * 60
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(training, "folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache"
-
-
 @pytest.mark.parametrize(("kind", "layer"), [("lstm", sr.LSTM), ("gru", sr.GRU), ("rnn", sr.RNN)])
-def test_a_model_learns_and_reads(cache: Path, kind: str, layer: type[nn.Module]) -> None:
+def test_a_model_learns_and_reads(models: Path, kind: str, layer: type[nn.Module]) -> None:
     losses: list[float] = []
     model = training.train(kind, TEXT, 60, lambda step, loss: losses.append(loss))
     assert len(losses) == 60
@@ -44,7 +38,7 @@ def test_a_model_learns_and_reads(cache: Path, kind: str, layer: type[nn.Module]
     close(fc(output), model.model(ids).detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_a_model_is_kept_and_is_the_same_again(cache: Path) -> None:
+def test_a_model_is_kept_and_is_the_same_again(models: Path) -> None:
     assert training.kept("gru", TEXT, 3) is None
     model = training.train("gru", TEXT, 3)
     again = training.kept("gru", TEXT, 3)
@@ -56,9 +50,9 @@ def test_a_model_is_kept_and_is_the_same_again(cache: Path) -> None:
         assert training.kept(*other) is None
 
 
-def test_what_is_not_whole_or_not_ours_is_as_if_it_were_not_there(cache: Path) -> None:
+def test_what_is_not_whole_or_not_ours_is_as_if_it_were_not_there(models: Path) -> None:
     training.train("gru", TEXT, 1)
-    (path,) = cache.iterdir()
+    (path,) = models.iterdir()
     whole = path.read_bytes()
     other: dict[str, Any] = {"weights": {}, "losses": (1.0, 1.0)}
     for content in (b"", whole[: len(whole) // 2], b"hello"):
@@ -100,7 +94,7 @@ def test_units_begin_with_time_constants_up_to_the_longest(kind: str, keeping: s
         assert torch.equal(gates["i"], -gates["f"])
 
 
-def test_a_character_that_was_not_learnt_is_not_read_as_another(cache: Path) -> None:
+def test_a_character_that_was_not_learnt_is_not_read_as_another(models: Path) -> None:
     reading = training.train("rnn", TEXT, 1).reads("to, by")
     with pytest.raises(KeyError):
         reading.trace()

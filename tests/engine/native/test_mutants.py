@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import copy
+import re
+from dataclasses import dataclass, field
 
 import pytest
-from mutants import verdict
+from mutants import Flip, signs, verdict
 
-from scratchrnn import cells, native
+from scratchrnn import native
+from scratchrnn.cells import BUILT_IN, TWINS
 from scratchrnn.engine.native import emit, takes
 from scratchrnn.equations.derivation import Step
 from scratchrnn.equations.equations import Equations
 from scratchrnn.equations.lines import Line
 
 pytestmark = pytest.mark.compiled
-CELLS = {
-    "RNN": (cells.elman, {}),
-    "RNN relu": (cells.elman_relu, {"nonlinearity": "relu"}),
-    "LSTM": (cells.lstm, {}),
-    "GRU": (cells.gru, {}),
-}
+WORDS = {twin.word: twin for twin in TWINS}
 FORWARD = {"output", "h_n", "c_n"}
 
 
@@ -30,7 +27,7 @@ def required(monkeypatch):
     monkeypatch.setattr(takes, "_tested", lambda cell, functions: functions)
     with native.flags(enabled="require"):
         yield
-    for cell, _ in CELLS.values():
+    for cell in BUILT_IN.values():
         Equations(cell).__dict__.pop("_native", None)
 
 
@@ -42,156 +39,119 @@ def planted(monkeypatch, cell, **found):
         monkeypatch.setitem(kept, name, value)
 
 
-def flipped(line, k):
-    """The line with its k-th + as -, or the reverse; None if it has no more."""
-    expression = copy.deepcopy(line.expression)
-    places = [n for n in ast.walk(expression) if isinstance(n, ast.BinOp) and isinstance(n.op, (ast.Add, ast.Sub))]
-    if k >= len(places):
-        return None
-    places[k].op = ast.Sub() if isinstance(places[k].op, ast.Add) else ast.Add()
-    return Line(line.target, expression)
+def flips(part):
+    """For each twin those lines with one sign flipped, and which it is."""
+    for twin in TWINS:
+        lines = getattr(Equations(twin.cell), part)
+        for i, line in enumerate(lines):
+            for k in range(signs(line.expression)):
+                other = Line(line.target, Flip(k).visit(copy.deepcopy(line.expression)))
+                flipped = (*lines[:i], other, *lines[i + 1 :])
+                yield pytest.param(twin, flipped, id=f"{twin.title}: {other.text}")
 
 
-def flips(lines):
-    """All lines, with one sign flipped."""
-    for i, line in enumerate(lines):
-        k = 0
-        while (other := flipped(line, k)) is not None:
-            yield other.text, (*lines[:i], other, *lines[i + 1 :])
-            k += 1
+def failed(twin, **options):
+    return {d.name for d in verdict(twin.layer.__name__, **twin.options, **options).failed}
 
 
-OF_UPDATE = [(name, *flip) for name, (cell, _) in CELLS.items() for flip in flips(Equations(cell).named)]
-OF_ADJOINT = [(name, *flip) for name, (cell, _) in CELLS.items() for flip in flips(Equations(cell).derived)]
+@pytest.mark.parametrize(("twin", "lines"), [*flips("named")])
+def test_a_flipped_sign_of_an_update_is_seen(twin, lines, monkeypatch):
+    planted(monkeypatch, twin.cell, named=lines, derivation=Equations(twin.cell).derivation)
+    assert "output" in failed(twin)
 
 
-def kind_of(name):
-    return name.partition(" ")[0]
+@pytest.mark.parametrize(("twin", "lines"), [*flips("derived")])
+def test_a_flipped_sign_of_an_adjoint_is_seen(twin, lines, monkeypatch):
+    planted(monkeypatch, twin.cell, derivation=(Step(lines[0], lines),))
+    named = failed(twin)
+    assert named
+    assert not named & FORWARD
 
 
-@pytest.mark.parametrize(("name", "text", "lines"), OF_UPDATE, ids=[f"{n}: {t}" for n, t, _ in OF_UPDATE])
-def test_a_flipped_sign_of_an_update_is_seen(name, text, lines, monkeypatch):
-    cell, options = CELLS[name]
-    planted(monkeypatch, cell, named=lines, derivation=Equations(cell).derivation)
-    assert "output" in {d.name for d in verdict(kind_of(name), **options).failed}
+@dataclass(frozen=True)
+class Bug:
+    """Something else where a function of scan.c has `name` for the `k`-th time; `seen` are tensors that are named."""
+
+    title: str
+    function: str
+    name: str
+    k: int
+    instead: str
+    word: str
+    seen: set[str]
+    options: dict[str, int] = field(default_factory=dict)
+
+    def planted(self, text):
+        """The C with the bug in it."""
+        (function,) = re.finditer(rf"^\S[^\n]*\b{self.function}\(.*?^}}", text, re.MULTILINE | re.DOTALL)
+        found = [*re.finditer(rf"(?<!\w){re.escape(self.name)}(?!\w)", function[0])][self.k]
+        start, end = (function.start() + at for at in found.span())
+        return text[:start] + self.instead + text[end:]
 
 
-@pytest.mark.parametrize(("name", "text", "lines"), OF_ADJOINT, ids=[f"{n}: {t}" for n, t, _ in OF_ADJOINT])
-def test_a_flipped_sign_of_an_adjoint_is_seen(name, text, lines, monkeypatch):
-    cell, options = CELLS[name]
-    planted(monkeypatch, cell, derivation=(Step(lines[0], lines),))
-    failed = {d.name for d in verdict(kind_of(name), **options).failed}
-    assert failed
-    assert not failed & FORWARD
-
-
-BUGS = {
-    "the direct road of h lost": (
-        "vec dh = sum[r * WIDE + c] + load_part(direct, n);",
-        "vec dh = sum[r * WIDE + c];",
-        "GRU",
+BUGS = [
+    Bug("the direct road of h lost", "backward_tile", "load_part", 0, "0 * load_part", "gru", {"dinput", "dh_0"}),
+    Bug(
+        "the gradient from outside overwrites what comes from later steps",
+        "backward_tile",
+        "+=",
+        0,
+        "=",
+        "rnn",
         {"dinput", "dh_0"},
     ),
-    "the gradient from outside overwrites what comes from later steps": (
-        "dh += load_part(a->output + at, n);",
-        "dh = load_part(a->output + at, n);",
-        "RNN",
-        {"dinput", "dh_0"},
+    Bug("the hidden product in the wrong window", "take", "pre[p]", 2, "pre[p - SPLIT]", "gru", {"output"}),
+    Bug("waiting rows move", "take", "next[s]", 0, "row < t->next_n ? next[s] : splat(0)", "lstm", {"h_n", "c_n"}),
+    Bug("the bias of a split gate forgotten", "take", "bias", 2, "0", "gru", {"output"}),
+    Bug("the input's bias forgotten", "input_tile", "a->bias", 0, "0", "rnn", {"output"}),
+    Bug("the gradient of a further state dropped", "pull", "d_prev[s]", 0, "splat(0)", "lstm", {"dinput", "dc_0"}),
+    Bug(
+        "the initial state ignored, and the gradient of the last one",
+        "put_given",
+        "a->given[s]",
+        0,
+        "0",
+        "gru",
+        {"output", "dh_0"},
     ),
-    "the hidden product in the wrong window": (
-        "if (p >= SPLIT) {\n                pre[p] += sum[p - SPLIT];",
-        "if (p < GATES) {\n                pre[p] += sum[p];",
-        "GRU",
-        {"output"},
-    ),
-    "waiting rows move": (
-        "store_part(after(a, t, s, row) + unit, next[s], n);",
-        "store_part(after(a, t, s, row) + unit, row < t->next_n ? next[s] : splat(0), n);",
-        "LSTM",
-        {"h_n", "c_n"},
-    ),
-    "the bias of a split gate forgotten": (
-        "pre[p] = bias ? load_part(bias + p * H + unit, n) : splat(0);",
-        "pre[p] = splat(0);",
-        "GRU",
-        {"output"},
-    ),
-    "the input's bias forgotten": (
-        "vec bias = a->bias ? load_part(a->bias + g * a->H + unit, n) : splat(0);",
-        "vec bias = splat(0);",
-        "RNN",
-        {"output"},
-    ),
-    "the gradient of a further state dropped": (
-        "store_part(a->state[s] + row * H + unit, d_prev[s], n);",
-        "store_part(a->state[s] + row * H + unit, splat(0), n);",
-        "LSTM",
-        {"dinput", "dc_0"},
-    ),
-    "the initial state ignored": (
-        "memcpy(a->prev[s] + (row + before) * W, a->state[s] + before * W, sizeof(real) * (n - before) * W);",
-        "memset(a->prev[s] + (row + before) * W, 0, sizeof(real) * (n - before) * W);",
-        "GRU",
-        {"output"},
-    ),
-    "the state before read as zero": (
-        "prev[s] = s == 0 && projected ? splat(0) : load_part(t->prev[s] + row * H + unit, n);",
-        "prev[s] = splat(0);",
-        "LSTM",
-        {"output", "c_n"},
-    ),
-    "the gradient of a projection's input from its gradient": (
-        "store_part(a->unprojected + at, emitted, n);",
-        "store_part(a->unprojected + at, dh, n);",
-        "LSTM projected",
+    Bug("the state before read as zero", "take", "s == 0 && projected", 0, "1", "lstm", {"output", "c_n"}),
+    Bug(
+        "the gradient of a projection's input from its gradient",
+        "pull",
+        "emitted",
+        2,
+        "dh",
+        "lstm",
         {"dweight_hr_l0"},
+        {"proj_size": 2},
     ),
-    "the gradient of a projection's output lost": (
-        "store_part(a->d_emitted + at, dh, n);",
-        "store_part(a->d_emitted + at, splat(0), n);",
-        "LSTM projected",
+    Bug(
+        "the gradient of a projection's output lost",
+        "backward_tile",
+        "dh",
+        4,
+        "splat(0)",
+        "lstm",
         {"dweight_hr_l0", "dinput"},
+        {"proj_size": 2},
     ),
-    "the gates' weights in the order of units": (
-        "((w->gates ? w->gates[g] : g) * w->outputs + first) * w->stride;",
-        "((w->gates ? w->gates[g] : gates - 1 - g) * w->outputs + first) * w->stride;",
-        "LSTM",
-        {"output"},
-    ),
-    "db_hh taken from db_ih": (
-        "a->d_bias + (g + SPLIT) * H, sizeof(real) * H);",
-        "a->d_bias + g * H, sizeof(real) * H);",
-        "GRU",
-        {"dbias_hh_l0"},
-    ),
-    "the input's biases in the order of the columns": (
-        "a->bias_ih + row_of(INPUT_GATES, H, p * H) : NULL;",
-        "a->bias_ih + p * H : NULL;",
-        "GRU",
-        {"output"},
-    ),
-    "the gradient of the initial state forgotten": (
-        "struct backstep t = {0, rows_at(a, 0), 0, NULL, d_later};\n        step_back(",
-        "struct backstep t = {0, 0, 0, NULL, d_later};\n        step_back(",
-        "GRU",
-        {"dh_0"},
-    ),
-}
+    Bug("the gates' weights in the order of units", "pack_rows", "g", 4, "gates - 1 - g", "lstm", {"output"}),
+    Bug("db_hh taken from db_ih", "part_bias", "SPLIT", 0, "0", "gru", {"dbias_hh_l0"}),
+    Bug("the input's biases in the order of the columns", "begin", "INPUT_GATES", 0, "NULL", "gru", {"output"}),
+    Bug("the gradient of the initial state forgotten", "backward_part", "rows_at(a, 0)", 0, "0", "gru", {"dh_0"}),
+]
 
 
-@pytest.mark.parametrize("title", BUGS)
-def test_a_bug_of_the_scan_is_seen(title, monkeypatch):
-    right, wrong, name, seen = BUGS[title]
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.title)
+def test_a_bug_of_the_scan_is_seen(bug, monkeypatch):
     once, twice = emit._scan()
-    assert twice.count(right) == 1
-    monkeypatch.setattr(emit, "_scan", lambda: (once, twice.replace(right, wrong)))
-    kind = kind_of(name)
-    planted(monkeypatch, CELLS[kind][0])
-    failed = {d.name for d in verdict(kind, **({"proj_size": 2} if "projected" in name else {})).failed}
-    assert seen <= failed
+    monkeypatch.setattr(emit, "_scan", lambda: (once, bug.planted(twice)))
+    twin = WORDS[bug.word]
+    planted(monkeypatch, twin.cell)
+    assert bug.seen <= failed(twin, **bug.options)
 
 
 def test_without_a_bug_all_agree():
-    for kind in ("RNN", "LSTM", "GRU"):
-        assert verdict(kind), str(verdict(kind))
-    assert verdict("LSTM", proj_size=2)
+    for twin in TWINS:
+        assert not failed(twin), twin.title
+    assert not failed(WORDS["lstm"], proj_size=2)

@@ -13,16 +13,13 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import scratchrnn as sr
-from scratchrnn.cells.twins import TWINS
+from scratchrnn.parity.diagnosis import KINDS
 from scratchrnn.parity.diagnosis.adapter import NotTaken, Subject, Unjudged, guess
 from scratchrnn.parity.subjects import imported
 
-TWIN = {twin.word.replace("_", "-"): (twin, False) for twin in TWINS}
-TWIN |= {f"{word}-cell": (twin, True) for word, (twin, _) in TWIN.items()}
-
 
 def subject(thing, kind="lstm", **options):
-    twin, step = TWIN[kind]
+    twin, step = KINDS[kind]
     return Subject(thing, twin, step, **options)
 
 
@@ -122,16 +119,18 @@ def test_a_right_layer_is_torch_nns_in_all_that_it_takes(name):
         assert apart(made, configuration) < bound, configuration
 
 
-KINDS = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn", sr.LSTM: "lstm", sr.GRU: "gru", sr.RNN: "rnn"}
+LAYERS = {nn.LSTM: "lstm", nn.GRU: "gru", nn.RNN: "rnn", sr.LSTM: "lstm", sr.GRU: "gru", sr.RNN: "rnn"}
 STEPS = {nn.LSTMCell: "lstm-cell", nn.GRUCell: "gru-cell", nn.RNNCell: "rnn-cell", sr.LSTMCell: "lstm-cell"}
 
 
-@pytest.mark.parametrize("thing", [*KINDS, *STEPS], ids=lambda kind: f"{kind.__module__.split('.')[0]}.{kind.__name__}")
+@pytest.mark.parametrize(
+    "thing", [*LAYERS, *STEPS], ids=lambda kind: f"{kind.__module__.split('.')[0]}.{kind.__name__}"
+)
 def test_torch_nns_own_and_ours_take_everything(thing):
-    kind = (KINDS | STEPS)[thing]
+    kind = (LAYERS | STEPS)[thing]
     made = subject(thing, kind)
     expected = {"sizes", "bias", "states", "training"}
-    if thing in KINDS:
+    if thing in LAYERS:
         expected |= {"num_layers", "bidirectional", "batch_first", "dropout", "packed", "unbatched"}
     assert made.takes == expected | ({"proj_size"} if kind == "lstm" else set())
     assert made.base == replace(made.base, input_size=3, hidden_size=4, num_layers=1, states=True)
@@ -140,8 +139,8 @@ def test_torch_nns_own_and_ours_take_everything(thing):
         assert [reading.promised for reading in instance.readings] == [True]
         assert apart(made, configuration) < 1e-12, configuration
     assert made.name == thing.__name__
-    if thing in KINDS and kind == "rnn":
-        assert apart(subject(thing, "rnn-relu"), replace(made.base, twin=TWIN["rnn-relu"][0])) < 1e-12
+    if thing in LAYERS and kind == "rnn":
+        assert apart(subject(thing, "rnn-relu"), replace(made.base, twin=KINDS["rnn-relu"][0])) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -1015,7 +1014,7 @@ def test_a_call_may_fail_later():
     with pytest.raises(Unjudged, match="Layer takes no states here"):
         made.make(made.base)(*drawn(replace(made.base, states=True))[:2])
     with pytest.raises(ValueError, match="configuration should be of LSTM, got GRU"):
-        made.make(replace(made.base, twin=TWIN["gru"][0]))
+        made.make(replace(made.base, twin=KINDS["gru"][0]))
     with pytest.raises(NotTaken, match=r"Layer should have states=False, as it takes no other, got True"):
         made.make(replace(made.base, states=True))
 
@@ -1061,7 +1060,7 @@ GUESSES = [
 @pytest.mark.parametrize(("thing", "kind"), GUESSES, ids=range(len(GUESSES)))
 def test_what_it_is_can_be_guessed(thing, kind):
     found = guess(thing)
-    assert (found and (found[0].word, found[1])) == (kind and (TWIN[kind][0].word, TWIN[kind][1]))
+    assert (found and (found[0].word, found[1])) == (kind and (KINDS[kind][0].word, KINDS[kind][1]))
 
 
 # ---------------------------------------------------------------------------------------------- where it comes from
