@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import re
 import statistics
@@ -23,7 +24,9 @@ import scratchrnn as sr
 from scratchrnn.equations import Equations, Exercise, exercises, judge
 from scratchrnn.equations.answers import value
 from scratchrnn.equations.mistakes import mistakes
+from scratchrnn.parity.subjects import imported
 from scratchrnn.traces.page import page as write_page
+from scratchrnn.traces.page.quiz import quiz
 from scratchrnn.traces.page.script import FUNCTIONS as FUNCTIONS_OF_A_PAGE
 from scratchrnn.traces.page.script import update
 from scratchrnn.traces.page.spans import spans
@@ -1205,6 +1208,19 @@ def test_a_cell_of_ones_own_is_asked_for_with_its_numbers(show: Show) -> None:
     right = "sigmoid(f_pre)*c_prev + tanh(g_pre)*(1 - sigmoid(f_pre - BETA))"
     assert answered(page, "h", right.replace("BETA", "2*BETA")).startswith("not yet: where f_pre = ")
     assert answered(page, "h", right).startswith("right: h = ")
+
+
+def test_of_many_lines_each_has_its_first_mistakes(here: Path) -> None:
+    more = "".join(f"    a{k} = a{k - 1} * h_prev + torch.sigmoid(a{k - 1}) * n\n" for k in range(1, 25))
+    Path("many.py").write_text(f"import torch\ndef update(n, h_prev):\n    a0 = torch.tanh(n)\n{more}    return a24\n")
+    cell = sr.Cell("MANY", ("n",), imported("the update", "many.py:update"))
+    found = quiz(cell)
+    assert found is not None
+    assert len(json.dumps(found)) < 250_000
+    for line in found["lines"]:
+        every = [[ast.unparse(each.expression), each.says] for each in mistakes(exercises(cell)[line["target"]])]
+        assert every[: len(line["mistakes"])] == line["mistakes"]
+        assert len(every) == len(line["mistakes"]) or len(line["mistakes"]) > 40
 
 
 @pytest.mark.parametrize("constant", [0.5, float("inf"), float("nan")])
