@@ -9,12 +9,14 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from chromium import HANGS
+from matplotlib.image import imread
 from running import close, states
 from table import BY_NAME, EQUATIONS, Row, mgu, slstm
 from torch import Tensor, nn
@@ -1503,6 +1505,20 @@ def test_the_page_of_a_large_trace_takes_less_than_five_megabytes(tmp_path: Path
     trace = sr.trace(nn.LSTM(8, 256, num_layers=2), torch.randn(200, 1, 8), halves=True)
     trace.to_html(str(tmp_path / "page.html"))
     assert (tmp_path / "page.html").stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("token", [3, 4, 5])  # the first letter of a word, one within, and the last
+def test_the_frame_of_the_chosen_token_is_whole(show: Show, token: int) -> None:
+    page = show(traced(BY_NAME["LSTM"]), list("ab cde "))
+    choose(page, token=token)
+    page.mouse.move(0, 0)
+    box = page.locator(".token.now").bounding_box()
+    left, top, right, bottom = (round(x) for x in (4, 4, 4 + box["width"], 4 + box["height"]))
+    around = {"x": box["x"] - 4, "y": box["y"] - 4, "width": box["width"] + 8, "height": box["height"] + 8}
+    pixels = imread(BytesIO(page.screenshot(clip=around)))[..., :3].mean(2)
+    x, y = (left + right) // 2, (top + bottom) // 2
+    for inked in (pixels[y, :left], pixels[y, right:], pixels[:top, x], pixels[bottom:, x]):
+        assert inked.min() < 0.2
 
 
 HOSTILE = [
