@@ -111,6 +111,19 @@ def test_how_long_the_usual_training_takes_is_said_before_it(
     assert re.fullmatch(said, capsys.readouterr().out)
 
 
+def test_while_it_trains_a_bar_has_the_loss_on_a_terminal_only(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for terminal in (True, False):
+        monkeypatch.setenv("FORCE_COLOR", "1" if terminal else "")
+        assert cli.main(["explore", "--retrain", "--steps", "2", "--tokens", "5"]) == 0
+        out = capsys.readouterr().out
+        shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", out)
+        last = re.findall(r"loss \d\.\d+ to (\d\.\d+)", shown)[0]
+        assert bool(re.search(rf"━ 2/2 \S+ loss {last}", shown)) == ("━" in shown) == terminal
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_no_empty_page_stays_behind_an_error(speller: Speller, there: bool) -> None:
     if there:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from chromium import HANGS
+from matplotlib.image import imread
 from running import close, states
 from table import BY_NAME, EQUATIONS, Row, mgu, slstm
 from torch import Tensor, nn
@@ -23,7 +26,9 @@ import scratchrnn as sr
 from scratchrnn.equations import Equations, Exercise, exercises, judge
 from scratchrnn.equations.answers import value
 from scratchrnn.equations.mistakes import mistakes
+from scratchrnn.parity.subjects import imported
 from scratchrnn.traces.page import page as write_page
+from scratchrnn.traces.page.quiz import quiz
 from scratchrnn.traces.page.script import FUNCTIONS as FUNCTIONS_OF_A_PAGE
 from scratchrnn.traces.page.script import update
 from scratchrnn.traces.page.spans import spans
@@ -753,10 +758,27 @@ def test_units_are_found_that_are_on_over_a_span(show: Show, quantity: str) -> N
     page.get_by_label(f"go to unit {found[2]}", exact=True).click()
     assert chosen(page)[1] == found[2]
     assert page.locator(".heatmap .rows").first.locator("span").first.inner_text() == str(found[0])
-    page.get_by_label(f"go to unit {found[0]}", exact=True).click()
-    direction = "low" if rows[0][1] == "below" else "high"
-    best = f"unit {found[0]} tells what is underlined best from the rest: its {quantity} is {direction} in it."
-    assert best in " ".join(page.locator(".view").inner_text().split())
+
+
+def test_a_unit_is_said_to_follow_a_span_where_it_does(show: Show) -> None:
+    trace = sr.trace(nn.LSTM(I, 3), torch.randn(len(TEXT), 1, I))
+    inside = torch.zeros(len(TEXT))
+    inside[:3] = inside[11:13] = 1.0  # between “ and ”
+    trace.layer(0).tensors["c"][:, 0] = torch.stack([inside, -inside, (torch.arange(len(TEXT)) % 2).float()], 1)
+
+    def told(span: int, unit: int) -> list[str]:
+        page = show(trace, list(TEXT), fragment=f"colour=c&on=0.5&span={span}&unit={unit}")
+        found: list[str] = page.locator(".panel:has(.text) .hint").all_inner_texts()
+        return found
+
+    best = "Of all units, unit {} tells what is underlined best from the rest: its c is {} in it."
+    for unit, how in [(0, "high"), (1, "low")]:
+        (text,) = told(0, unit)
+        assert text.startswith(best.format(unit, how))
+    assert told(0, 2) == []
+    assert told(2, 2) == []  # at the ends of lines the other two are nearer, and not near
+    (text,) = told(2, 0)
+    assert text == "No unit tells what is underlined well from the rest; the nearest to it is unit 0."
 
 
 def test_a_unit_that_only_grows_with_the_text_stands_last(show: Show) -> None:
@@ -1190,6 +1212,19 @@ def test_a_cell_of_ones_own_is_asked_for_with_its_numbers(show: Show) -> None:
     assert answered(page, "h", right).startswith("right: h = ")
 
 
+def test_of_many_lines_each_has_its_first_mistakes(here: Path) -> None:
+    more = "".join(f"    a{k} = a{k - 1} * h_prev + torch.sigmoid(a{k - 1}) * n\n" for k in range(1, 25))
+    Path("many.py").write_text(f"import torch\ndef update(n, h_prev):\n    a0 = torch.tanh(n)\n{more}    return a24\n")
+    cell = sr.Cell("MANY", ("n",), imported("the update", "many.py:update"))
+    found = quiz(cell)
+    assert found is not None
+    assert len(json.dumps(found)) < 250_000
+    for line in found["lines"]:
+        every = [[ast.unparse(each.expression), each.says] for each in mistakes(exercises(cell)[line["target"]])]
+        assert every[: len(line["mistakes"])] == line["mistakes"]
+        assert len(every) == len(line["mistakes"]) or len(line["mistakes"]) > 40
+
+
 @pytest.mark.parametrize("constant", [0.5, float("inf"), float("nan")])
 def test_a_page_computes_with_finite_numbers_alone(constant: float) -> None:
     def bounded(n: Tensor, h_prev: Tensor) -> Tensor:
@@ -1470,6 +1505,20 @@ def test_the_page_of_a_large_trace_takes_less_than_five_megabytes(tmp_path: Path
     trace = sr.trace(nn.LSTM(8, 256, num_layers=2), torch.randn(200, 1, 8), halves=True)
     trace.to_html(str(tmp_path / "page.html"))
     assert (tmp_path / "page.html").stat().st_size < 5e6
+
+
+@pytest.mark.parametrize("token", [3, 4, 5])  # the first letter of a word, one within, and the last
+def test_the_frame_of_the_chosen_token_is_whole(show: Show, token: int) -> None:
+    page = show(traced(BY_NAME["LSTM"]), list("ab cde "))
+    choose(page, token=token)
+    page.mouse.move(0, 0)
+    box = page.locator(".token.now").bounding_box()
+    left, top, right, bottom = (round(x) for x in (4, 4, 4 + box["width"], 4 + box["height"]))
+    around = {"x": box["x"] - 4, "y": box["y"] - 4, "width": box["width"] + 8, "height": box["height"] + 8}
+    pixels = imread(BytesIO(page.screenshot(clip=around)))[..., :3].mean(2)
+    x, y = (left + right) // 2, (top + bottom) // 2
+    for inked in (pixels[y, :left], pixels[y, right:], pixels[:top, x], pixels[bottom:, x]):
+        assert inked.min() < 0.2
 
 
 HOSTILE = [

@@ -4,7 +4,7 @@
 const LEFT = "(left)"; // in the place of a quantity: what is left of what each token wrote
 const BENDS = { RNN_TANH: "tanh", RNN_RELU: "relu" }; // what an Elman cell's state goes through at every step
 const THRESHOLDS = [0.5, 0.3, 0.7]; // of the way from a unit's least number to its largest
-const TELLING = 0.6; // from this match on, a unit is shown as one that follows a span
+const TELLING = 0.6; // from this match on, a unit is said to follow a span, and is opened on
 const TRACES = [...new Set(data.layers.map((layer) => layer.trace))];
 
 // ---------------------------------------------------------------------------------------------- what is chosen
@@ -186,9 +186,18 @@ function Memory(view) {
       cannot be read off what is left of one token.</p>`}<//>`;
 }
 
+/** Where no unit tells the span better than the chosen one: how, or that it is not worth the name. */
+function Follows({ found, unit, quantity }) {
+  const own = found?.[unit];
+  if (!own || found.some((each) => rank(each) > rank(own))) return null;
+  return html`<p class="hint">${rank(own) < TELLING ? `No unit tells what is underlined well from the rest; the nearest to it is unit ${unit}.`
+    : `Of all units, unit ${unit} tells what is underlined best from the rest: its ${quantity.name} is ${own.inSpan < own.without ? "low" : "high"} in it.
+      Go on step by step to see where it forgets.`}</p>`;
+}
+
 /** All of one trace. */
 function View(view) {
-  const { layer, token, unit, quantity, chosen, found, title, index } = view;
+  const { layer, token, unit, quantity, chosen, title, index } = view;
   const what = chosen === LEFT ? "left" : chosen;
   const id = (name) => `${name}-${index}`;
   const quiz = useQuiz(view);
@@ -199,8 +208,7 @@ function View(view) {
       <div class="panel"><h2>Text <small>${chosen !== LEFT
           ? html`${chosen} of unit ${unit} <${Legend} ...${view}/>`
           : html`what is left, in ${layer.road.state} of unit ${unit} at token ${token + 1}, of what each token wrote <${Legend} ...${view}/>`}</small></h2>
-        ${found?.every((each) => rank(each) <= rank(found[unit] ?? found[0])) && found[unit] && html`<p class="hint">Of all units, unit ${unit} tells what is
-          underlined best from the rest: its ${quantity.name} is ${found[unit].inSpan < found[unit].without ? "low" : "high"} in it. Go on step by step to see where it forgets.</p>`}
+        <${Follows} ...${view}/>
         <${Text} ...${view} what=${what} label="Text"/></div>
       <${Panel} id=${id("equations")} title="The step in numbers" note=${`unit ${unit}, token ${token + 1}`}>
         ${layer.reason && html`<p class="note">The lines of the update cannot be shown: ${layer.reason}</p>`}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import Any
 
 from ...cells.cell import Cell
@@ -13,9 +14,11 @@ from ...equations.answers import ALSO, LONGEST, SPELLINGS
 from ...equations.equations import Equations
 from ...equations.exercises import Exercise, exercises
 from ...equations.judgement import unknown
-from ...equations.mistakes import mistakes
+from ...equations.mistakes import Mistake, mistakes
 from ...equations.replies import REPLIES
 from .script import FUNCTIONS, parameters, update
+
+_ROOM = 200_000  # characters, for the mistakes in all lines of a cell: twice what an sLSTM needs
 
 
 def answers() -> dict[str, Any]:
@@ -32,17 +35,18 @@ def answers() -> dict[str, Any]:
 def quiz(cell: Cell) -> dict[str, Any] | None:
     """The lines of `update` as questions, and steps for which an answer is evaluated; None as for `script.update`.
 
-    Of the linear part, in which a unit is not alone, nothing is asked on a page.
+    Of the linear part, in which a unit is not alone, nothing is asked on a page. Of a cell of very many lines each has
+    its first mistakes alone; to an answer with another one the page says that it is wrong, and by how much.
     """
     if update(cell) is None:
         return None
     of, asked = Equations(cell), [each for each in exercises(cell).values() if not each.linear]
     given = [*of.pre_activations, *(f"{state}_prev" for state in cell.states)]
     drawn = {name: [round(x, 6) for x in asked[0].known[name].flatten().tolist()] for name in given}
-    return {"given": drawn, "numbers": of.numbers, "lines": [_question(each) for each in asked]}
+    return {"given": drawn, "numbers": of.numbers, "lines": [_question(each, _ROOM // len(asked)) for each in asked]}
 
 
-def _question(exercise: Exercise) -> dict[str, Any]:
+def _question(exercise: Exercise, room: int) -> dict[str, Any]:
     later = [exercise.line.target, *(each.target for each in exercise.after)]
     return {
         "target": exercise.line.target,
@@ -50,5 +54,17 @@ def _question(exercise: Exercise) -> dict[str, Any]:
         "known": exercise.names,
         "unknown": {name: unknown(exercise, name) for name in later},
         "hints": exercise.hints,
-        "mistakes": [[ast.unparse(each.expression), each.says] for each in mistakes(exercise)],
+        "mistakes": _first(mistakes(exercise), room),
     }
+
+
+def _first(found: Iterable[Mistake], room: int) -> list[list[str]]:
+    """Those that the room suffices for, as code and what there is to say of it."""
+    told: list[list[str]] = []
+    for each in found:
+        code = ast.unparse(each.expression)
+        room -= len(code) + len(each.says)
+        if room < 0:
+            break
+        told.append([code, each.says])
+    return told
