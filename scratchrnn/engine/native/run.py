@@ -91,7 +91,7 @@ def new_gradients(operands: Operands, needed: Operands) -> tuple[Tensor | None, 
 
 def _steps_in_segments(setting: Setting, operands: Operands, division: int | None, threads: int | None) -> Run:
     """Each segment begins with the states that the one before has left."""
-    of, x, shapes = functions_of(setting, operands), operands.x, state_shapes(setting, operands)
+    of, x, shapes = functions_of(setting, operands), operands.x.contiguous(), state_shapes(setting, operands)
     segments = setting.segments()
     sizes = sizes_of(setting, operands, shapes, _longest(segments))
     output = x.new_empty(*x.shape[:-1], sizes.R)
@@ -101,11 +101,11 @@ def _steps_in_segments(setting: Setting, operands: Operands, division: int | Non
         start[0] = 0 if first is None else first
     scratch, room = borrow(room_forward(of.layout, sizes, keep=False), x)
     how = how_divided(sizes, of.layout, False, division, threads)
-    x_rows, output_rows, before = x.flatten(0, -2), output.flatten(0, -2), [*zip(*starts, strict=True)]
+    output_rows, before = output.flatten(0, -2), [*zip(*starts, strict=True)]
 
     def scans() -> Iterator[Piece]:
         for (segment, rows), first, last in zip(segments, before, [*before[1:], state], strict=True):
-            given = given_to(segment, operands._replace(x=x_rows[rows]), first)
+            given = given_to(segment, operands._replace(x=_part(x, segment, rows)), first)
             fields = forward_fields(operands, room, given, output_rows[rows], last, None)
             yield from pieces(of, segment, sizes, how, False, fields, given)
 
@@ -124,7 +124,7 @@ def _gradients_in_segments(
     threads: int | None,
 ) -> Operands:
     """Each segment, the last one first, runs again and then back; the one before takes its gradients of the states."""
-    of, x, shapes = functions_of(setting, operands), operands.x, state_shapes(setting, operands)
+    of, x, shapes = functions_of(setting, operands), operands.x.contiguous(), state_shapes(setting, operands)
     segments = setting.segments()
     sizes = sizes_of(setting, operands, shapes, _longest(segments))
     again, state = new_kept(x, sizes), [x.new_empty(shape) for shape in shapes]  # what is kept, and left, by each
@@ -134,13 +134,13 @@ def _gradients_in_segments(
     how = how_divided(sizes, of.layout, large_products(sizes), division, threads)
     scratch, room = borrow(room_back(of.layout, sizes, how[1]), x)
     scratch_forward, room_again = borrow(room_forward(of.layout, sizes, keep=True), x)
-    x_rows, dx_rows = x.flatten(0, -2), None if dx is None else dx.flatten(0, -2)
+    dx_rows = None if dx is None else dx.flatten(0, -2)
     d_rows = None if upstream.output is None else upstream.output.contiguous().flatten(0, -2)
 
     def scans() -> Iterator[Piece]:
         arriving = upstream.state
         for (segment, rows), *first in reversed([*zip(segments, *kept.state_prev, strict=True)]):
-            part, more = operands._replace(x=x_rows[rows]), arriving is d_state
+            part, more = operands._replace(x=_part(x, segment, rows)), arriving is d_state
             given, given_back = given_to(segment, part, first), given_to(segment, part, arriving)
             d_output, d_part = (None if t is None else t[rows] for t in (d_rows, dx_rows))
             fields = forward_fields(operands, room_again, given, output, state, again)
@@ -158,3 +158,8 @@ def _gradients_in_segments(
 def _longest(segments: Sequence[tuple[Setting, slice]]) -> int:
     """Of so many rows is the longest."""
     return max(sum(segment.sizes) for segment, _ in segments)
+
+
+def _part(x: Tensor, segment: Setting, rows: slice) -> Tensor:
+    """The segment's rows of x, laid out as x is."""
+    return x[rows] if x.dim() == 2 else x.flatten(0, 1)[rows].view(len(segment.sizes), *x.shape[1:])

@@ -109,7 +109,7 @@ BUGS = [
         "the initial state ignored, and the gradient of the last one",
         "put_given",
         "a->given[s]",
-        0,
+        1,
         "0",
         "gru",
         {"output", "dh_0"},
@@ -138,7 +138,7 @@ BUGS = [
     Bug("the gates' weights in the order of units", "pack_rows", "g", 4, "gates - 1 - g", "lstm", {"output"}),
     Bug("db_hh taken from db_ih", "part_bias", "SPLIT", 0, "0", "gru", {"dbias_hh_l0"}),
     Bug("the input's biases in the order of the columns", "begin", "INPUT_GATES", 0, "NULL", "gru", {"output"}),
-    Bug("the gradient of the initial state forgotten", "backward_part", "rows_at(a, 0)", 0, "0", "gru", {"dh_0"}),
+    Bug("the gradient of the initial state forgotten", "backward", "rows_at(a, 0)", 0, "0", "gru", {"dh_0"}),
 ]
 
 
