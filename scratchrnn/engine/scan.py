@@ -21,7 +21,7 @@ from . import forward, operators
 from .bptt import BPTT
 from .columns import Columns, Operands, Weights
 from .forward import Setting, step_sizes
-from .native.takes import runs
+from .native.takes import functions_for
 from .segments import steps
 
 
@@ -58,7 +58,7 @@ def scan(
     walks, captured = differentiable and _walked(cell), _captured()
     if checkpoint_every is not None and walks:
         raise ValueError(f"checkpoint_every needs a cell with an adjoint to train: {why_walked(cell)}")
-    native = None if captured else runs(cell, tensors)
+    native = None if captured else functions_for(cell, tensors)
     # What runs in C has an adjoint, and nobody has to see its operations.
     by_adjoint = native is not None or (not walks and not _seen_by_torch(tensors, captured))
     if by_adjoint and captured:

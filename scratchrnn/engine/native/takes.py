@@ -34,7 +34,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def runs(cell: Cell, tensors: Sequence[Tensor]) -> ByDtype | None:
+def functions_for(cell: Cell, tensors: Sequence[Tensor]) -> ByDtype | None:
     """The functions by which the native engine runs this call; where it is wanted and does not, the reason is said.
 
     Raises:
