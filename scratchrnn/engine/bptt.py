@@ -17,7 +17,7 @@ from .segments import gradients, steps
 
 
 class BPTT(torch.autograd.Function):
-    """The scan with its hand-derived gradient; where that gradient is itself to be differentiated, the loop again.
+    """The scan with BPTT for its gradient; where that gradient is itself to be differentiated, the loop again.
 
     It takes x, the weights and the states as they are given, None for zeros.
     """

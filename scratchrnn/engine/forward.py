@@ -1,4 +1,4 @@
-"""One scan forward: the input product, and the loop over time.
+"""One scan forward by the torch engine: the input product, and the loop over time; and what both engines are given.
 
 A scan sees rows, the packed layout: `x` [N, I] holds the first step's rows, then the second's, ...; `sizes[t]` is the
 number of rows of step t, and at each step the first `sizes[t]` rows of the state move while the others wait. A padded

@@ -1,9 +1,9 @@
 """`scan`: which road one sequence takes through the engine.
 
-The loop over time is written once, in `forward.py`. It runs as it is where no gradient is asked for; inside an
-autograd function with the BPTT of `backward.py`, by the cell's adjoint, where one is; under autograd or torch.func,
-operation by operation, where there is no adjoint or a transform has to see them; and as one opaque operator of
-`operators.py` under `torch.compile` and `torch.export`.
+The loop over time is that of `forward.py`, or, for what `native/takes.py` takes, the same in C. It runs as it is where
+no gradient is asked for, and where one is, inside an autograd function: `BPTT`, by the cell's adjoint. Where there is
+no adjoint, or a transform has to see each operation, autograd or torch.func follow the loop of `forward.py`. Under
+`torch.compile` and `torch.export` the scan is one opaque operator of `operators.py`, and finds its engine when it runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import forward, operators
 from .bptt import BPTT
 from .columns import Columns, Operands, Weights
 from .forward import Setting, step_sizes
-from .native.takes import runs
+from .native.takes import functions_for
 from .segments import steps
 
 
@@ -58,7 +58,8 @@ def scan(
     walks, captured = differentiable and _walked(cell), _captured()
     if checkpoint_every is not None and walks:
         raise ValueError(f"checkpoint_every needs a cell with an adjoint to train: {why_walked(cell)}")
-    native = None if captured else runs(cell, tensors)
+    native = None if captured else functions_for(cell, tensors)
+    # What runs in C has an adjoint, and nobody has to see its operations.
     by_adjoint = native is not None or (not walks and not _seen_by_torch(tensors, captured))
     if by_adjoint and captured:
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)

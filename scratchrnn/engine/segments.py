@@ -1,4 +1,4 @@
-"""One scan by the engine that its setting names, and cut into scans where a part of the states is kept alone."""
+"""One scan by the engine that its setting names; by torch's, cut into scans where only their first states are kept."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def _gradients_in_segments(
         if dx is not None:
             dx[rows] = found.x
         added = zip(d_weights or found.weights, found.weights, strict=True)
-        d_weights = [total if total is None or total is part else total.add_(part) for total, part in added]
+        d_weights = [total if total is None or total is more else total.add_(more) for total, more in added]
     return Operands(None if dx is None else dx.view_as(operands.x), Weights(*d_weights), d_state)

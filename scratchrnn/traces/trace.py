@@ -22,7 +22,7 @@ from ..cells.cell import TAKEN, Cell, State
 from ..engine import segments
 from ..engine.columns import Columns, Operands, Weights
 from ..engine.forward import Run, Setting, initial, replay, step_sizes, steps
-from ..engine.native.takes import runs
+from ..engine.native.takes import functions_for
 from ..equations.adjoint import seen
 from ..layers.one_step import RNNCellBase
 from ..layers.recurrent import RecurrentLayer
@@ -236,8 +236,8 @@ class _Seen(NamedTuple):
 
 def _replayed(setting: Setting, operands: Operands) -> _Seen:
     """From what BPTT would keep, by one call of `update` for all steps."""
-    cell = setting.cell
-    native = runs(cell, [t for t in operands.flat() if t is not None])  # by the engine of the layer's own calls
+    cell, given = setting.cell, [t for t in operands.flat() if t is not None]
+    native = functions_for(cell, given)  # by the engine of the layer's own calls
     run = segments.steps(setting._replace(native=native), operands, keep=True)
     kept = run.kept
     assert kept is not None and kept.pre is not None  # noqa: PT018 - one thought

@@ -20,7 +20,7 @@ from .build import Unavailable, load
 
 
 class Layout(NamedTuple):
-    """What must be known of scan.c to make room for it."""
+    """What must be known of scan.c to make room for it, in the order of its `layout`."""
 
     bytes: int  # of a number
     lanes: int  # V
@@ -51,17 +51,15 @@ class Functions(NamedTuple):
     layout: Layout
 
 
-Dtypes = dict[torch.dtype, Functions]
+ByDtype = dict[torch.dtype, Functions]
 
 
-def compiled(cell: Cell) -> Dtypes | str | Unavailable:
+def compiled(cell: Cell) -> ByDtype | str | Unavailable:
     """A cell's functions by dtype; or why it has none, or what stands in the way of the compiler here."""
-    if cell.walk:
-        return f"cell {cell.name!r} has walk=True"
+    if (why := why_walked(cell)) is not None:
+        return why
     if not cell.check:
         return f"the adjoint of cell {cell.name!r} is another than its update's"
-    if cell.adjoint is None and (why := why_walked(cell)) is not None:
-        return why
     try:
         of = Equations(cell)
         library = load(emit.source(of), cell.name)
@@ -76,7 +74,7 @@ def compiled(cell: Cell) -> Dtypes | str | Unavailable:
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
     run = getattr(library, f"run_scans_{real}")
     run.argtypes, run.restype = [ctypes.c_char_p, ctypes.c_int64], None
-    *layout, fields = (ctypes.c_int64 * 9).in_dll(library, f"layout_{real}")
+    *layout, fields = (ctypes.c_int64 * (len(Layout._fields) + 1)).in_dll(library, f"layout_{real}")
     return Functions(run, Struct(f"{fields}q").pack, numbers, Layout(*layout))
 
 
@@ -100,7 +98,7 @@ def _openmp() -> tuple[int, int, int]:
 _process = os.getpid()
 
 
-def team() -> int:
+def available_threads() -> int:
     """So many threads as torch would use and processors are there; in a forked child the one that calls."""
     if os.getpid() != _process or not _openmp()[0]:
         return 1

@@ -1,11 +1,12 @@
 /* The scan of one cell in C: one sequence through time, forward and back.
 
-   This text is a template. Where it says `#include "cell"` the equations of the cell are put, one C line for each; most of
-   it stands twice in what is compiled, for `real` float and double. A scan sees rows, as the torch engine does: `pre` holds the first step's
-   rows, then the second's, ...; at each step the first n rows move, the others wait.
+   This text is a template. Where it says `#include "cell"` the equations of the cell are put, one C line for each; most
+   of it stands twice in what is compiled, for `real` float and double. A scan sees rows, as the torch engine does: `pre`
+   holds the first step's rows, then the second's, ...; at each step the first n rows move, the others wait.
 
-   Letters: B rows of the largest step, H units, R width of the emitted state (H without a projection), V units in a
-   vector, K terms of a sum, P pre-activations, of which the first SPLIT are not reached by the hidden product.
+   Letters: B rows of the largest step, N of all steps, H units, R width of the emitted state (H without a projection),
+   V units in a vector, PRE pre-activations, of which the first SPLIT are not reached by the hidden product. Of a product,
+   K terms of a sum, R rows and C vectors of columns.
 
    The weights are arranged in panels: the columns of one vector of units, or of some, for all gates, term by term. A
    tile, some rows times a panel, holds its sums in registers through all K terms; the equations then take them from the
@@ -57,7 +58,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
-enum { ONE_THREAD, ROWS_ALONE, PANELS };  /* how the work is divided */
+enum { ONE_THREAD, ROWS_ALONE, PANELS }; /* how a step's work is divided: all to one, rows to each, panels to each */
 
 /* Numbers below the smallest normal one take a slow road through the processor: they are zero for as long as we run. */
 #if defined(__SSE__)
@@ -533,7 +534,8 @@ struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
     int64_t back;     /* whether this is its way back */
     int64_t division;
-    int64_t T, from, to, first_row; /* steps in all; those of this call, counted as they are taken; where the first is */
+    int64_t T, from, to;                 /* steps in all; those of this call, counted as they are taken */
+    int64_t first_row;                   /* where the rows of step `from` begin; backward: of step `to` */
     int64_t reverse, B, I, H, R;
     const int64_t *sizes;                /* the rows of each step, or NULL: B */
     const double *number;                /* what the equations have from outside */
@@ -975,4 +977,5 @@ static void in_turn(const void *first, int64_t count, struct team *team, int64_t
 
 void run_scans(const struct scan *first, int64_t count) { together(first, count, in_turn); }
 
-const int64_t layout[] = {REAL_BYTES, V, UNITS, COLUMNS, WIDE, CHUNK, CHUNK_BACK, BLOCK * TERMS, sizeof(struct scan) / 8}; /* what Python must know to make room */
+/* What Python must know to make room, in the order of its `Layout`; and how many fields a scan has. */
+const int64_t layout[] = {REAL_BYTES, V, UNITS, COLUMNS, WIDE, CHUNK, CHUNK_BACK, BLOCK * TERMS, sizeof(struct scan) / 8};

@@ -18,7 +18,7 @@ from ..columns import Columns, Operands, Weights
 from ..forward import Run, Setting
 from .build import Unavailable
 from .choice import enabled, refused
-from .library import Dtypes, compiled
+from .library import ByDtype, compiled
 from .run import gradients, steps
 
 _compiling = Lock()
@@ -34,7 +34,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def runs(cell: Cell, tensors: Sequence[Tensor]) -> Dtypes | None:
+def functions_for(cell: Cell, tensors: Sequence[Tensor]) -> ByDtype | None:
     """The functions by which the native engine runs this call; where it is wanted and does not, the reason is said.
 
     Raises:
@@ -55,7 +55,7 @@ def refused_cell(cell: Cell) -> str | Unavailable | None:
     return None if isinstance(found, dict) else found
 
 
-def _of_cell(cell: Cell) -> Dtypes | str | Unavailable:
+def _of_cell(cell: Cell) -> ByDtype | str | Unavailable:
     """What was compiled of a cell, kept with what was read of it, for as long as that stays what its functions mean.
 
     Before its first use it is held to the torch engine.
@@ -77,7 +77,7 @@ def status(cell: Cell) -> str | None:
     return None if reason is None else str(reason)
 
 
-def _tested(cell: Cell, functions: Dtypes) -> Dtypes | Unavailable:
+def _tested(cell: Cell, functions: ByDtype) -> ByDtype | Unavailable:
     """The functions, once one small scan by them is what the torch engine makes of it, forward and back."""
     columns = Columns.of(cell)
     G, T, B, I, H = len(cell.gates), 3, 2, 3, 19  # noqa: E741

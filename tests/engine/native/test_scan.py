@@ -58,7 +58,7 @@ def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, b
         s.abs() + 1 if n == "n" else s for n, s in zip(cell.states, state, strict=True)
     )  # sLSTM divides by it
     operands = Operands(x, Weights(*weights), state)
-    return Setting(cell, columns, sizes, reverse, native=takes.runs(cell, present(operands.flat()))), operands
+    return Setting(cell, columns, sizes, reverse, native=takes.functions_for(cell, present(operands.flat()))), operands
 
 
 def upstream_of(run):
