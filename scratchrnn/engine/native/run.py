@@ -15,6 +15,7 @@ from ..forward import Kept, Run, Setting, state_shapes
 from .call import (
     Piece,
     back_fields,
+    dense,
     forward_fields,
     functions_of,
     given_to,
@@ -91,7 +92,8 @@ def new_gradients(operands: Operands, needed: Operands) -> tuple[Tensor | None, 
 
 def _steps_in_segments(setting: Setting, operands: Operands, division: int | None, threads: int | None) -> Run:
     """Each segment begins with the states that the one before has left."""
-    of, x, shapes = functions_of(setting, operands), operands.x.contiguous(), state_shapes(setting, operands)
+    operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
+    of, x, shapes = functions_of(setting, operands), operands.x, state_shapes(setting, operands)
     segments = setting.segments()
     sizes = sizes_of(setting, operands, shapes, _longest(segments))
     output = x.new_empty(*x.shape[:-1], sizes.R)
@@ -124,7 +126,8 @@ def _gradients_in_segments(
     threads: int | None,
 ) -> Operands:
     """Each segment, the last one first, runs again and then back; the one before takes its gradients of the states."""
-    of, x, shapes = functions_of(setting, operands), operands.x.contiguous(), state_shapes(setting, operands)
+    operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
+    of, x, shapes = functions_of(setting, operands), operands.x, state_shapes(setting, operands)
     segments = setting.segments()
     sizes = sizes_of(setting, operands, shapes, _longest(segments))
     again, state = new_kept(x, sizes), [x.new_empty(shape) for shape in shapes]  # what is kept, and left, by each
