@@ -112,8 +112,9 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
         emitted.reverse()
         before.reverse()
     kept = Kept(pre, tuple(torch.cat(s) for s in zip(*before, strict=True))) if keep else None
-    output = torch.cat(emitted)
-    return Run(output if operands.x.dim() == 2 else output.unflatten(0, operands.x.shape[:-1]), state, kept)
+    # A view could not be changed in place by who receives it.
+    output = torch.cat(emitted) if operands.x.dim() == 2 else torch.stack(emitted)
+    return Run(output, state, kept)
 
 
 PreActivations = Callable[[int, Tensor], Sequence[Tensor]]  # of a step, by its number and the h before it

@@ -33,14 +33,14 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
 def _in_segments(setting: Setting, operands: Operands) -> Run:
     """A scan cut into scans, of which the first states are kept."""
     rows, state = operands.x.flatten(0, -2), forward.initial(setting, operands)
-    output = rows.new_empty(rows.shape[0], state[0].shape[1])
-    starts = []
+    output = rows.new_empty(*operands.x.shape[:-1], state[0].shape[1])
+    output_rows, starts = output.flatten(0, -2), []
     for segment, where in setting.segments():
         starts.append(state)
         run = forward.steps(segment, operands._replace(x=rows[where], state=state))
-        output[where], state = run.output, run.state
+        output_rows[where], state = run.output, run.state
     kept = Kept(None, tuple(torch.stack(s) for s in zip(*starts, strict=True)))
-    return Run(output.view(*operands.x.shape[:-1], output.shape[1]), state, kept)
+    return Run(output, state, kept)
 
 
 def _gradients_in_segments(

@@ -267,6 +267,18 @@ def test_outputs_can_be_modified_in_place(row):
     assert_same(gradients(torch.Tensor.sigmoid_), gradients(torch.sigmoid), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("every", [None, 2])
+@pytest.mark.parametrize("layer", [sr.RNN, sr.LSTM, sr.GRU])
+def test_the_output_of_one_direction_can_be_modified_in_place(layer, every):
+    """It is what the scan gives, and no view of it."""
+    module = layer(3, 4, batch_first=True)
+    module.checkpoint_every = every
+    x = torch.randn(2, 5, 3)
+    wanted = [*module.parameters()]
+    expected = torch.autograd.grad(module(x)[0].sigmoid().sum(), wanted)
+    assert_same(torch.autograd.grad(module(x)[0].sigmoid_().sum(), wanted), expected, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("create_graph", [False, True], ids=["first order", "create_graph"])
 @each_row
 def test_dropping_the_result_frees_everything_without_the_garbage_collector(row, create_graph):

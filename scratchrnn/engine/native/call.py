@@ -85,15 +85,19 @@ def given_to(
 
     `states` are those before the first step, or on the way back the gradients of the last.
     """
-    packed = torch.tensor(setting.sizes) if operands.x.dim() == 2 else None
+    packed = torch.tensor(setting.sizes, device="cpu") if operands.x.dim() == 2 else None
     numbers = _numbers(setting.cell) if of.numbers else None
-    dense = [None if t is None else t.contiguous() for t in (operands.x, *operands.weights, *states)]
-    return [packed, numbers, *dense]
+    return [packed, numbers, *dense((operands.x, *operands.weights, *states))]
+
+
+def dense(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Each as C reads it: row by row, without gaps."""
+    return [None if t is None else t.contiguous() for t in tensors]
 
 
 def _numbers(cell: Cell) -> Tensor:
     """Those that the lines have from outside, as they are now."""
-    return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64)
+    return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64, device="cpu")
 
 
 def _address(t: Tensor | None) -> int:

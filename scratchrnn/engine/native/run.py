@@ -16,6 +16,7 @@ from .call import (
     Piece,
     Sizes,
     back_fields,
+    dense,
     forward_fields,
     given_to,
     how_divided,
@@ -96,7 +97,8 @@ def new_gradients(operands: Operands, needed: Operands) -> tuple[Tensor | None, 
 
 def _steps_in_segments(setting: Setting, operands: Operands, division: int | None, threads: int | None) -> Run:
     """Each segment begins with the states that the one before has left."""
-    x, shapes = operands.x.contiguous(), state_shapes(setting, operands)
+    operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
+    x, shapes = operands.x, state_shapes(setting, operands)
     of: Functions = setting.native[x.dtype]
     segments = setting.segments()
     sizes = sizes_of(setting, operands, shapes, _longest(segments))
@@ -130,7 +132,8 @@ def _gradients_in_segments(
     threads: int | None,
 ) -> Operands:
     """Each segment, the last one first, runs again and then back; the one before takes its gradients of the states."""
-    x, shapes = operands.x.contiguous(), state_shapes(setting, operands)
+    operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
+    x, shapes = operands.x, state_shapes(setting, operands)
     of: Functions = setting.native[x.dtype]
     segments = setting.segments()
     sizes = sizes_of(setting, operands, shapes, _longest(segments))

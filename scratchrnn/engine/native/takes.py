@@ -82,7 +82,7 @@ def _tested(cell: Cell, functions: ByDtype) -> ByDtype | Unavailable:
     columns = Columns.of(cell)
     G, T, B, I, H = len(cell.gates), 3, 2, 3, 19  # noqa: E741
     shapes = [(T, B, I), (G * H, I), (G * H, H), (G * H,), (G * H,)]
-    with torch.no_grad():
+    with torch.no_grad(), torch.device("cpu"):  # whatever device is the default where it is first called
         for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
             x, ih, hh, bias_ih, bias_hh = (
                 (torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) for k, s in enumerate(shapes)

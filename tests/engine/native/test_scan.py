@@ -274,6 +274,49 @@ def test_segments_are_one_scan_after_the_other(row, every, limit, monkeypatch):
                 torch.testing.assert_close(present(gradients.flat()), of_gradients, **close)
 
 
+def test_segments_read_one_copy_of_what_is_strided(monkeypatch):
+    """A copy for each of those that one call takes would be as many times the weights."""
+    setting, operands = scan_of(BY_NAME["LSTM"], 6, 3, 4, 18)
+    setting = setting._replace(checkpoint_every=1)
+    upstream = upstream_of(forward.steps(setting, operands))
+    strided = Operands.of([t if t is None else t.mT.contiguous().mT if t.dim() > 1 else t for t in operands.flat()])
+    expected = native.steps(setting, operands, keep=True)
+    read = []
+    monkeypatch.setattr(native, "given_to", lambda *given: read.append(call.given_to(*given)) or read[-1])
+    found = native.steps(setting, strided, keep=True)
+    gradients = native.gradients(setting, strided, found.kept, all_of(strided), upstream)
+    for scans in (read[:6], read[6:]):
+        _, _, _, *weights = zip(*scans, strict=True)
+        assert all(len({t.data_ptr() for t in each}) == 1 for each in weights[:4])
+    assert torch.equal(found.output, expected.output)
+    of_dense = native.gradients(setting, operands, expected.kept, all_of(operands), upstream)
+    torch.testing.assert_close(present(gradients.flat()), present(of_dense.flat()), rtol=0, atol=0)
+
+
+GAIN = 0.5
+
+
+def gained(n: torch.Tensor, h_prev: torch.Tensor) -> tuple[torch.Tensor]:
+    h = GAIN * torch.tanh(n) + h_prev / 2
+    return (h,)
+
+
+@pytest.mark.parametrize("every", [None, 2])
+def test_what_c_reads_is_on_the_cpu_whatever_device_is_the_default(every):
+    """The rows of a packed batch, the numbers of the lines, and what a new cell is tried on."""
+    layer = sr.RecurrentLayer(sr.Cell("gained", ("n",), gained), 3, 20)
+    layer.checkpoint_every = every
+    packed = torch.nn.utils.rnn.pack_sequence([torch.randn(n, 3) for n in (5, 3, 1)])
+    with sr.native.flags("require"):
+        with torch.device("meta"):
+            found = layer(packed)[0].data
+            gradients = torch.autograd.grad(found.sum(), [*layer.parameters()])
+        expected = layer(packed)[0].data
+        of_expected = torch.autograd.grad(expected.sum(), [*layer.parameters()])
+    assert torch.equal(found, expected)
+    assert all(map(torch.equal, gradients, of_expected))
+
+
 def test_the_output_may_be_changed_in_place_and_the_graph_kept():
     layer = sr.LSTM(3, 20)
     x = torch.randn(4, 2, 3, requires_grad=True)
