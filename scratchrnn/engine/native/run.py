@@ -27,7 +27,9 @@ from .call import (
     sizes_of,
 )
 from .library import Functions
-from .scratch import borrow, give_back
+from .scratch import borrow, give_back, in_large_pages
+
+_MUCH = 1 << 20  # numbers: of results of so many some may span large pages
 
 
 def steps(
@@ -42,6 +44,8 @@ def steps(
     output = x.new_empty(*x.shape[:-1], sizes.R)
     state = tuple([x.new_empty(shape) for shape in shapes])
     kept = new_kept(x, sizes) if keep else None
+    if sizes.N * sizes.width >= _MUCH:
+        in_large_pages([output, *(kept.flat() if kept else ())])
     how = how_divided(sizes, of.layout, division, threads, back=False)
     scratch, room = borrow(room_forward(of.layout, sizes, keep), x)
     given = given_to(of, setting, operands, operands.state)
@@ -76,6 +80,8 @@ def gradients(
     d_output = None if upstream.output is None else upstream.output.contiguous()
     d_state = [x.new_empty(shape) if n else None for shape, n in zip(shapes, needed.state, strict=True)]
     dx, d_weights = new_gradients(operands, needed)
+    if dx is not None and sizes.N * sizes.width >= _MUCH:
+        in_large_pages([dx])
     how = how_divided(sizes, of.layout, division, threads, back=True)
     scratch, room = borrow(room_back(of.layout, sizes, how.threads), x)
     given = given_to(of, setting, operands, upstream.state)
@@ -105,6 +111,7 @@ def _steps_in_segments(setting: Setting, operands: Operands, division: int | Non
     output = x.new_empty(*x.shape[:-1], sizes.R)
     state = tuple([x.new_empty(shape) for shape in shapes])
     starts = tuple([x.new_empty(len(segments), *shape) for shape in shapes])
+    in_large_pages([output, *starts])
     for start, first in zip(starts, operands.state, strict=True):
         start[0] = 0 if first is None else first
     scratch, room = borrow(room_forward(of.layout, sizes, keep=False), x)
@@ -141,6 +148,8 @@ def _gradients_in_segments(
     output = x.new_empty(sizes.N, sizes.R)
     d_state = tuple([x.new_empty(shape) for shape in shapes])
     dx, d_weights = new_gradients(operands, needed)
+    if dx is not None:
+        in_large_pages([dx])
     how = how_divided(sizes, of.layout, division, threads, back=True)
     scratch, room = borrow(room_back(of.layout, sizes, how.threads), x)
     scratch_forward, room_again = borrow(room_forward(of.layout, sizes, keep=True), x)

@@ -243,6 +243,32 @@ def test_a_thread_keeps_its_memory_unless_it_is_large():
     assert "buffer" not in of_thread
 
 
+def test_new_memory_of_a_long_sequence_is_asked_for_in_large_pages(monkeypatch):
+    asked = []
+    monkeypatch.setattr(scratch, "_HUGE_PAGES", 14)
+    monkeypatch.setattr(scratch, "_madvise", lambda: lambda *wish: asked.append(wish))
+    x = torch.randn(5000, 8, 64, requires_grad=True)
+    for every in (None, 100):
+        layer = sr.RNN(64, 64)
+        layer.checkpoint_every = every
+        output, _ = layer(x)
+        kept = [] if every else [t for t in output.grad_fn.saved_tensors[-2:] if t.numel() == output.numel()]
+        (dx,) = torch.autograd.grad(output.sum(), x)
+        assert len(kept) == (0 if every else 2)
+        spans = [(t.data_ptr(), t.data_ptr() + t.nbytes) for t in (output, *kept, dx)]
+        assert len(asked) == len(spans)
+        for (start, length, advice), (first, end) in zip(asked, spans, strict=True):
+            assert advice == 14
+            assert start % 2**21 == length % 2**21 == 0
+            assert first <= start < start + length <= end
+            assert length > end - first - 2**22
+        asked.clear()
+    sr.RNN(64, 64)(x[:50])
+    monkeypatch.setattr(scratch, "_HUGE_PAGES", None)
+    sr.RNN(64, 64)(x)
+    assert not asked
+
+
 def test_a_long_scan_is_called_in_pieces(monkeypatch):
     monkeypatch.setattr(call, "_PIECE", 1.0)  # a step each
     for packed, reverse in ((False, False), (True, False), (True, True)):
