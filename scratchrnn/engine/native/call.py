@@ -141,7 +141,7 @@ def room_back(layout: Layout, sizes: Sizes, threads: int) -> tuple[int, ...]:
     """What its gradients need, in the order in which `back_fields` names the parts.
 
     Panels of W_ih, W_hh and W_hr; h' before its projection; dpre of a chunk, and of the step behind it; dh; panels of a
-    chunk's rows; the blocks that threads turn; db, and what it has lost; the gradients of the states as they go.
+    chunk's rows; the blocks that threads copy; db, and what it has lost; the gradients of the states as they go.
     """
     states, B, N, I, H, R, width, outputs, projected = sizes  # noqa: E741
     rows = min(N, layout.chunk_back + B)

@@ -29,7 +29,7 @@ class Layout(NamedTuple):
     wide: int  # vectors in a panel without gates
     chunk: int  # rows that are multiplied at once on the way forward
     chunk_back: int  # and back
-    block: int  # numbers of a matrix across that a thread turns at a time
+    block: int  # numbers of a matrix across that a thread copies at a time
 
     def panels(self, outputs: int, terms: int) -> int:
         """So many numbers have weights of so many outputs in panels."""

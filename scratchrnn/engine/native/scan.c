@@ -55,6 +55,14 @@
 #else
 #define ZIP(a, b, ...) __builtin_shuffle(a, b, (ints){__VA_ARGS__})
 #endif
+/* Of what several rows take from memory a compiler may make a load for each, and loads are what a small tile waits for. */
+#if defined(__SSE__)
+#define IN_REGISTER(x) __asm__("" : "+v"(x))
+#elif defined(__aarch64__)
+#define IN_REGISTER(x) __asm__("" : "+w"(x))
+#else
+#define IN_REGISTER(x)
+#endif
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
@@ -350,8 +358,10 @@ APART void pack_rows(const struct weights *w, int gates, int units, int64_t pane
             for (int64_t k = 0; k < w->terms; k += V) {
                 int64_t n = MIN(V, w->terms - k);
                 vec x[V];
-                UNROLL for (int i = 0; i < V; i++)
+                UNROLL for (int i = 0; i < V; i++) {
                     x[i] = first + i < w->outputs ? load_part(from + i * w->stride + k, n) : splat(0);
+                    __builtin_prefetch(from + i * w->stride + k + 4 * V);
+                }
                 transpose(x);
                 for (int i = 0; i < n; i++)
                     store(to + ((k + i) * columns + u * gates + g) * V, x[i]);
@@ -359,26 +369,32 @@ APART void pack_rows(const struct weights *w, int gates, int units, int64_t pane
         }
 }
 
-/* W [terms, outputs]: a panel holds WIDE vectors of each row. */
-APART void pack_columns(const struct weights *w, int64_t panel)
+/* So many numbers of a row, the last vector and those behind it filled with zeros; the row after some more is fetched. */
+INLINE void copy_row(const real *from, int64_t n, int64_t stride, real *to, int64_t vectors)
 {
-    real *to = w->panels + panel * w->size;
-    for (int64_t k = 0; k < w->terms; k++) {
-        const real *from = w->W + row_of(w->gates, w->H, k) * w->stride;
-        for (int c = 0; c < WIDE; c++, to += V) {
-            int64_t first = (panel * WIDE + c) * V;
-            store(to, load_part(from + MIN(first, w->outputs), MAX(0, w->outputs - first)));
-        }
+    for (int64_t c = 0; c < vectors; c++) {
+        store(to + c * V, load_part(from + MIN(c * V, n), MAX(0, n - c * V)));
+        __builtin_prefetch(from + 8 * stride + c * V);
     }
 }
 
-/* sum[r, c] = the sum over K terms of x[r, k] * panel[k, c], for R rows and C vectors of columns.
+/* W [terms, outputs]: a panel holds WIDE vectors of each row. */
+APART void pack_columns(const struct weights *w, int64_t panel)
+{
+    int64_t first = panel * WIDE * V;
+    for (int64_t k = 0; k < w->terms; k++)
+        copy_row(w->W + row_of(w->gates, w->H, k) * w->stride + first, w->outputs - first, w->stride,
+                 w->panels + panel * w->size + k * WIDE * V, WIDE);
+}
+
+/* sum[r, c] = the sum over K terms of x[r, k] * panel[k, c], for R rows and C vectors of columns. From row to row of x it
+   is `stride` numbers, from term to term `step`.
 
    It is called with constants for R, C and chains, so that the sums stay in registers. One row alone has several chains
    of every so manieth term, or each multiplication would wait for the one before; how rows fall into tiles should not
    show in the last bits, so that more rows have one. */
-INLINE void product(const int R, const int C, const int chains, const real *x, int64_t stride, int64_t K,
-                    int64_t run, const real *panel, vec *sum)
+INLINE void product(const int R, const int C, const int chains, const real *x, int64_t stride, int64_t step,
+                    int64_t K, int64_t run, const real *panel, vec *sum)
 {
     UNROLL for (int i = 0; i < R * C; i++)
         sum[i] = splat(0);
@@ -390,39 +406,45 @@ INLINE void product(const int R, const int C, const int chains, const real *x, i
                 part[j][i / C][i % C] = splat(0);
         for (; k + chains <= end; k += chains, panel += chains * C * V)
             UNROLL for (int j = 0; j < chains; j++) {
-                UNROLL for (int c = 0; c < C && R == ROWS_OF(C); c++)
-                    __builtin_prefetch(panel + (AHEAD * C + c) * V);
+                vec w[MAX(WIDE, COLUMNS)];
+                UNROLL for (int c = 0; c < C; c++) {
+                    w[c] = load(panel + (j * C + c) * V);
+                    if (R > 1)
+                        IN_REGISTER(w[c]);
+                    if (R == ROWS_OF(C))
+                        __builtin_prefetch(panel + (AHEAD * C + c) * V);
+                }
                 UNROLL for (int r = 0; r < R; r++)
                     UNROLL for (int c = 0; c < C; c++)
-                        part[j][r][c] += x[r * stride + k + j] * load(panel + (j * C + c) * V);
+                        part[j][r][c] += x[r * stride + (k + j) * step] * w[c];
             }
         for (; k < end; k++, panel += C * V) /* only of one row */
             UNROLL for (int c = 0; c < C; c++)
-                part[0][0][c] += x[k] * load(panel + c * V);
+                part[0][0][c] += x[k * step] * load(panel + c * V);
         UNROLL for (int j = 0; j < chains; j++)
             UNROLL for (int i = 0; i < R * C; i++)
                 sum[i] += part[j][i / C][i % C];
     }
 }
 
-#define TILE(R, C) case R: if (R <= ROWS_OF(C)) product(R, C, 1, x, stride, K, run, panel, sum); return;
+#define TILE(R, C) case R: if (R <= ROWS_OF(C)) product(R, C, 1, x, stride, step, K, run, panel, sum); return;
 #define TILES(C)                                                                                                       \
     switch (alone ? 0 : R) {                                                                                           \
-        case 0: product(1, C, 4, x, stride, K, run, panel, sum); return;                                                    \
+        case 0: product(1, C, 4, x, stride, step, K, run, panel, sum); return;                                        \
         TILE(1, C) TILE(2, C) TILE(3, C) TILE(4, C) TILE(5, C) TILE(6, C) TILE(7, C) TILE(8, C)                        \
     }
 
-static void times_wide(int R, int alone, const real *x, int64_t stride, int64_t K, int64_t run, const real *panel,
-                       vec *sum)
+static void times_wide(int R, int alone, const real *x, int64_t stride, int64_t step, int64_t K, int64_t run,
+                       const real *panel, vec *sum)
 {
     TILES(WIDE)
 }
 
 static void times_gates(int R, int alone, const real *x, int64_t stride, int64_t K, const real *panel, vec *sum)
 {
-    const int64_t run = SUM;
+    const int64_t step = 1, run = SUM;
 #if COLUMNS == WIDE
-    times_wide(R, alone, x, stride, K, run, panel, sum);
+    times_wide(R, alone, x, stride, step, K, run, panel, sum);
 #else
     TILES(COLUMNS)
 #endif
@@ -463,26 +485,15 @@ struct large { /* y [N, outputs] = x W, or y + x W */
 #define TERMS 512 /* so many terms of a product at a time, and so many */
 #define BLOCK 96  /* rows of y, which stay in the cache while the panels pass by */
 
-/* x [BLOCK, TERMS] = the transpose of n terms of so many rows that lie across. */
-static void turn(const real *from, int64_t stride, int64_t n, int64_t rows, real *x)
-{
-    for (int64_t k = 0; k < n; k += V)
-        for (int64_t r = 0; r < rows; r += V) {
-            vec square[V];
-            for (int i = 0; i < V; i++)
-                square[i] = k + i < n ? load_part(from + (k + i) * stride + r, rows - r) : splat(0);
-            transpose(square);
-            for (int i = 0; i < V; i++)
-                store(x + (r + i) * TERMS + k, square[i]);
-        }
-}
-
 /* y = x W, for n terms from the k-th on: of the first ones, or to be added to what is there. */
-APART void large_tile(const struct large *a, int64_t first, int64_t rows, const real *x, int64_t stride, int64_t k,
-                      int64_t n, int64_t unit, const real *panel)
+APART void large_tile(const struct large *a, int64_t first, int64_t rows, const real *x, int64_t stride, int64_t step,
+                      int64_t k, int64_t n, int64_t unit, const real *panel)
 {
     vec sum[8 * WIDE];
-    times_wide(rows, 0, x, stride, n, RUN, panel, sum);
+    for (int r = 0; r < rows; r++)
+        UNROLL for (int c = 0; c < WIDE; c++)
+            __builtin_prefetch(a->y + row_of(a->gates_y, a->H, first + r) * a->outputs + unit + c * V, 1);
+    times_wide(rows, 0, x, stride, step, n, RUN, panel, sum);
     for (int r = 0; r < rows; r++) {
         real *y = a->y + row_of(a->gates_y, a->H, first + r) * a->outputs + unit;
         UNROLL for (int c = 0; c < WIDE; c++) {
@@ -511,17 +522,19 @@ static void multiply_large(const struct large *a, int fresh, struct team *team, 
     for (int64_t k = 0; k == 0 || k < a->terms; k += TERMS)
         for (int64_t b = mine; b < blocks; b += groups) {
             int64_t first = a->N * b / blocks, rows = a->N * (b + 1) / blocks - first, n = MIN(TERMS, a->terms - k);
-            const real *x = a->across ? a->blocks + me * BLOCK * TERMS : a->x + first * a->stride + k;
-            int64_t stride = a->across ? TERMS : a->stride, tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE);
-            if (a->across)
-                turn(a->x + k * a->stride + first, a->stride, n, rows, (real *)x);
+            real *block = a->across ? a->blocks + me * BLOCK * TERMS : NULL;
+            const real *x = a->across ? block : a->x + first * a->stride + k;
+            int64_t stride = a->across ? 1 : a->stride, step = a->across ? BLOCK : 1;
+            int64_t tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE);
+            for (int64_t i = 0; a->across && i < n; i++)
+                copy_row(a->x + (k + i) * a->stride + first, rows, a->stride, block + i * BLOCK, (rows + V - 1) / V);
             for (int64_t i = 0; i < s.panels_end - s.panel; i++) {
                 int64_t p = b % 2 ? s.panels_end - 1 - i : s.panel + i;
                 if (fresh && k == 0 && b == mine)
                     pack_columns(&w, p);
                 for (int64_t t = 0; t < tiles; t++) {
                     int64_t row = rows * t / tiles, end = rows * (t + 1) / tiles;
-                    large_tile(a, first + row, end - row, x + row * stride, stride, k, n, p * WIDE * V,
+                    large_tile(a, first + row, end - row, x + row * stride, stride, step, k, n, p * WIDE * V,
                                w.panels + p * w.size + k * WIDE * V);
                 }
             }
@@ -555,7 +568,7 @@ struct scan { /* every field has eight bytes, as Python fills them */
     real *d_pre, *d_carry;       /* of one chunk, and of the step behind it [B, PRE * H] */
     real *d_emitted;             /* [N, R], of what is projected */
     real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* NULL for those that nobody needs */
-    real *panels_x, *blocks;     /* room for rows of a chunk, and for those that a thread turns */
+    real *panels_x, *blocks;     /* room for rows of a chunk, and for those that a thread copies */
     real *d_bias, *lost;         /* [PRE * H], of both biases or NULL; what it has lost by rounding */
 };
 #define CHUNK 128       /* rows, at least, that are multiplied at once on the way forward, */
@@ -677,7 +690,7 @@ APART void forward_tile(const struct scan *a, const struct weights *w, const str
 APART void project_tile(const struct scan *a, const struct weights *w, const struct moment *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->unprojected + row * a->H, a->H, a->H, SUM, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->unprojected + row * a->H, a->H, 1, a->H, SUM, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit;
@@ -716,6 +729,9 @@ static void begin(const struct scan *a)
 APART void input_tile(const struct scan *a, const struct weights *w, const real *x, real *pre, int64_t p, int R)
 {
     vec sum[8 * COLUMNS];
+    for (int r = 0; r < R; r++)
+        UNROLL for (int c = 0; c < COLUMNS; c++)
+            __builtin_prefetch(pre + (r * PRE + c % GATES) * a->H + (p * UNITS + c / GATES) * V, 1, 2);
     times_gates(R, 0, x, a->I, a->I, w->panels + p * w->size, sum);
     for (int u = 0; u < UNITS; u++) {
         int64_t unit = (p * UNITS + u) * V, n = MAX(0, a->H - unit);
@@ -812,6 +828,19 @@ INLINE void pull(const struct scan *a, const struct backstep *t, int64_t row, in
         store_part(a->unprojected + at, emitted, n);
 }
 
+/* What `pull` will read, from wherever it lies: it is here by the time that dh is. */
+INLINE void fetch(const struct scan *a, const struct backstep *t, int64_t row, int64_t unit)
+{
+    int64_t H = a->H, at = t->offset + row;
+    UNROLL for (int p = 0; p < PRE; p++)
+        __builtin_prefetch(a->pre + (at * PRE + p) * H + unit, 0, 2);
+    UNROLL for (int s = 1; s < STATES; s++)
+        __builtin_prefetch(a->prev[s] + at * H + unit, 0, 2);
+    __builtin_prefetch(a->prev[0] + at * a->R + unit, 0, 2);
+    if (a->output)
+        __builtin_prefetch(a->output + at * a->R + unit, 0, 2);
+}
+
 /* dh = what comes from the step after, through W_hh and directly, + the gradient from outside: for rows that have a step
    after, or have none; and for rows that move, or not, as at the initial state. */
 APART void backward_tile(const struct scan *a, const struct weights *w, const struct backstep *t, int later, int moves,
@@ -819,7 +848,10 @@ APART void backward_tile(const struct scan *a, const struct weights *w, const st
 {
     vec sum[8 * WIDE];
     const real *d_hidden = t->d_later + row * PRE * a->H + SPLIT * a->H;
-    times_wide(R, a->B == 1, d_hidden, PRE * a->H, later ? w->terms : 0, SUM, w->panels + p * w->size, sum);
+    for (int r = 0; r < R && moves; r++)
+        for (int c = 0; c < WIDE; c++)
+            fetch(a, t, row + r, (p * WIDE + c) * V);
+    times_wide(R, a->B == 1, d_hidden, PRE * a->H, 1, later ? w->terms : 0, SUM, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE; c++) {
             int64_t unit = (p * WIDE + c) * V, n = a->R - unit, at = (t->offset + row + r) * a->R + unit;
@@ -841,7 +873,7 @@ APART void backward_tile(const struct scan *a, const struct weights *w, const st
 APART void unproject_tile(const struct scan *a, const struct weights *w, const struct backstep *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->d_emitted + (t->offset + row) * a->R, a->R, a->R, SUM, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->d_emitted + (t->offset + row) * a->R, a->R, 1, a->R, SUM, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE && (p * WIDE + c) * V < a->H; c++)
             pull(a, t, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);
