@@ -23,11 +23,14 @@ class Setting(NamedTuple):
     """What stays the same for all steps: the cell, the rows of each, their order, what is kept, the engine."""
 
     cell: Cell
-    columns: Columns
     sizes: list[int]
     reverse: bool
     checkpoint_every: int | None = None
     native: Any = None  # the functions of the native engine, if it is that
+
+    @property
+    def columns(self) -> Columns:
+        return Columns.of(self.cell)
 
     def order(self) -> range:
         """The steps in the order in which they are taken."""
@@ -225,9 +228,15 @@ def initial(setting: Setting, operands: Operands) -> State:
 
 def state_shapes(setting: Setting, operands: Operands) -> list[tuple[int, int]]:
     """[B, R], [B, H], ..."""
+    return operands.state_shapes(len(setting.cell.gates), batch_of(setting, operands))
+
+
+def batch_of(setting: Setting, operands: Operands) -> int:
+    """B: of packed sequences the first step has the most rows."""
     first = operands.state[0]
-    batch = max(setting.sizes, default=0) if first is None else first.shape[0]
-    return operands.state_shapes(len(setting.cell.gates), batch)
+    if first is None:
+        return setting.sizes[0] if setting.sizes else 0
+    return first.shape[0]  # type: ignore[no-any-return]
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

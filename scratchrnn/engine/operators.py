@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..cells.cell import Cell
 from ..cells.registry import find_cell
-from .columns import Columns, Operands
+from .columns import Operands
 from .forward import Kept, Run, Setting, step_sizes
 from .native.takes import functions_for
 from .segments import gradients, steps
@@ -45,7 +45,7 @@ def _setting(
 ) -> Setting:
     cell, given = find_cell(key), [t for t in tensors if t is not None]
     sizes = step_sizes(given[0], batch_sizes)
-    return Setting(cell, Columns.of(cell), sizes, reverse, checkpoint_every, functions_for(cell, given))
+    return Setting(cell, sizes, reverse, checkpoint_every, functions_for(cell, given))
 
 
 @torch.library.custom_op("scratchrnn::scan", mutates_args=(), schema=f"({_OPERANDS}, bool keep) -> Tensor[]")

@@ -19,7 +19,7 @@ from ..cells.cell import Cell, State
 from ..equations.adjoint import walked, why_walked
 from . import forward, operators
 from .bptt import BPTT
-from .columns import Columns, Operands, Weights
+from .columns import Operands, Weights
 from .forward import Setting, step_sizes
 from .native.takes import functions_for
 from .segments import steps
@@ -64,7 +64,7 @@ def scan(
     if by_adjoint and captured:
         run = operators.scan(cell, batch_sizes, reverse, checkpoint_every, operands, differentiable)
         return run.output, run.state
-    setting = Setting(cell, Columns.of(cell), step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
+    setting = Setting(cell, step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
     if by_adjoint and differentiable:
         output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
         return output, tuple(last)

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..cells.cell import TAKEN, Cell, State
 from ..engine import segments
-from ..engine.columns import Columns, Operands, Weights
+from ..engine.columns import Operands, Weights
 from ..engine.forward import Run, Setting, initial, replay, step_sizes, steps
 from ..engine.native.takes import functions_for
 from ..equations.adjoint import seen
@@ -198,7 +198,7 @@ def _trace_layer(
             """[T, B, width], the sequences in the caller's order."""
             return rows.unflatten(0, padded) if packed is None else pad_packed_sequence(packed._replace(data=rows))[0]
 
-        setting = Setting(cell, Columns.of(cell), step_sizes(x, batch_sizes), reverse)
+        setting = Setting(cell, step_sizes(x, batch_sizes), reverse)
         operands = Operands(x, weights, tuple(start))
         if differentiable:  # a gradient by each of them is given, too, whether or not it flows on to something
             operands = operands._replace(state=initial(setting, operands))

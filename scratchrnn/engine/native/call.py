@@ -1,4 +1,4 @@
-"""A call into C: how its work is divided, the room it needs, the fields of scan.c's `scan`, and many in turn."""
+"""A call into C: how its work is divided, the fields of scan.c's `scan`, and many in turn."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from ...cells.cell import Cell
 from ...equations.equations import Equations
 from ..columns import Operands
-from ..forward import Kept, Setting
-from .library import Functions, Layout, available_threads, crew
-from .scratch import parts_of
+from ..forward import Kept, Setting, batch_of
+from .library import Functions, available_threads, crew
+from .scratch import borrow, give_back
 
 ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 """How the work of a step is divided, as in scan.c: one thread does it; each has rows of its own, or panels."""
@@ -24,31 +24,31 @@ _MANY = 256  # scans of one call: each holds what it reads
 _TINY = 4e4  # operations of a step: of fewer, a second thread would take as long to be told as one takes for all
 _LARGE = 1e7  # of the products outside the loop: several threads for them alone
 _CACHED = 1 << 17  # bytes of weights of which each thread may have all
-_NO_GRADIENTS = [0] * 14  # the last fields of `scan`, which only the way back has
-
-# ---------------------------------------------------------------------------------------------------- how
+_NO_GRADIENTS = (None,) * 6  # of x and the weights
 
 
 class Sizes(NamedTuple):
     """Of one scan, by its letters."""
 
-    states: int
     B: int
     N: int  # rows
     I: int  # noqa: E741
     H: int
     R: int
-    width: int  # (S + G) * H, of a row of pre-activations
     outputs: int  # G * H
     projected: bool
 
+    def states(self, count: int) -> list[tuple[int, int]]:
+        """The shapes of so many states."""
+        return [(self.B, self.R), *[(self.B, self.H)] * (count - 1)]
 
-def sizes_of(setting: Setting, operands: Operands, shapes: Sequence[tuple[int, int]], rows: int) -> Sizes:
-    """Of a scan of so many rows, whose states have these shapes."""
-    (outputs, I), (B, R) = operands.weights.ih.shape, shapes[0]  # noqa: E741
-    H = outputs // len(setting.cell.gates)
-    width = len(setting.columns.places) * H
-    return Sizes(len(shapes), B, rows, I, H, R, width, outputs, operands.weights.hr is not None)
+
+def sizes_of(setting: Setting, operands: Operands, rows: int | None = None) -> Sizes:
+    """Of a scan of so many rows, if not of all."""
+    x, (W_ih, W_hh, _, _, W_hr), _ = operands
+    (outputs, I), H = W_ih.shape, W_ih.shape[0] // len(setting.cell.gates)  # noqa: E741
+    rows = x.numel() // I if rows is None else rows
+    return Sizes(batch_of(setting, operands), rows, I, H, W_hh.shape[1], outputs, W_hr is not None)
 
 
 class How(NamedTuple):
@@ -58,7 +58,7 @@ class How(NamedTuple):
     threads: int
 
 
-def how_divided(sizes: Sizes, layout: Layout, division: int | None, threads: int | None, back: bool) -> How:
+def how_divided(sizes: Sizes, itemsize: int, division: int | None, threads: int | None, back: bool) -> How:
     """As given, or as the sizes ask for; on the way back products outside the loop may want threads of their own."""
     weights = sizes.outputs * sizes.R
     tiny = 2 * sizes.B * weights < _TINY
@@ -68,26 +68,42 @@ def how_divided(sizes: Sizes, layout: Layout, division: int | None, threads: int
     if division is None:
         if threads == 1 or tiny:
             division = ONE_THREAD
-        elif 4 * threads <= sizes.B and weights * layout.bytes <= _CACHED:
+        elif 4 * threads <= sizes.B and weights * itemsize <= _CACHED:
             division = ROWS_ALONE
         else:
             division = PANELS
     return How(division, threads if large or division != ONE_THREAD else 1)
 
 
-# ------------------------------------------------------------------------------------------- room and fields
+# ---------------------------------------------------------------------------------------------------- the fields
 
 
-def given_to(
-    of: Functions, setting: Setting, operands: Operands, states: Sequence[Tensor | None]
+class Piece(NamedTuple):
+    """Some steps of a scan."""
+
+    operations: float
+    scan: bytes  # as C takes it
+    tensors: Sequence[Tensor | None]  # whose addresses are in it
+
+
+def tensors_of(
+    of: Functions,
+    setting: Setting,
+    operands: Operands,
+    states: Sequence[Tensor | None],
+    kept: Kept | None,
+    results: Sequence[Tensor | None],
+    gradients: Sequence[Tensor | None] = _NO_GRADIENTS,
 ) -> list[Tensor | None]:
-    """What a scan reads, to be held as long as it runs: the rows of each step, the numbers of the lines, the operands.
+    """Those of a scan, in the order of scan.c's fields, from the rows of each step and the numbers of the lines on.
 
-    `states` are those before the first step, or on the way back the gradients of the last.
+    `states` are those before the first step, or on the way back the gradients of the last; `results` are the output
+    and the states after the last step, or the gradients of the output and of the states before the first.
     """
     packed = torch.tensor(setting.sizes, device="cpu") if operands.x.dim() == 2 else None
     numbers = _numbers(setting.cell) if of.numbers else None
-    return [packed, numbers, *dense((operands.x, *operands.weights, *states))]
+    prev = (None,) * (1 + len(states)) if kept is None else kept.flat()
+    return [packed, numbers, *dense((operands.x, *operands.weights, *states)), *prev, *results, *gradients]
 
 
 def dense(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
@@ -100,112 +116,26 @@ def _numbers(cell: Cell) -> Tensor:
     return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64, device="cpu")
 
 
-def _address(t: Tensor | None) -> int:
-    return 0 if t is None else t.data_ptr()
-
-
-@lru_cache(1 << 10)
-def room_forward(layout: Layout, sizes: Sizes, keep: bool) -> tuple[int, ...]:
-    """What a scan needs beside what it gives, in the order in which `forward_fields` names the parts.
-
-    Panels of W_ih, W_hh and W_hr; the bias; h' before its projection; and where nothing is kept, the pre-activations of
-    a chunk, and two steps' states.
-    """
-    states, B, N, I, H, R, width, _, projected = sizes  # noqa: E741
-    room = [layout.panels_of_gates(H, I), layout.panels_of_gates(H, R)]
-    room += [layout.panels(R, H) if projected else 0, width, B * H if projected else 0]
-    if not keep:
-        room += [min(N, layout.chunk + B) * width, 2 * B * R, *[2 * B * H] * (states - 1)]
-    return parts_of(room, layout.bytes)
-
-
-def forward_fields(
-    operands: Operands,
-    room: Sequence[int],
-    given: Sequence[Tensor | None],
-    output: Tensor,
-    state: Sequence[Tensor],
-    kept: Kept | None,
-) -> tuple[int, ...]:
-    """The fields of scan.c's `scan` from `sizes` on, in its order."""
-    panels_ih, panels, panels_hr, bias, unprojected, *of_steps = room
-    pre, *prev = of_steps if kept is None else [t.data_ptr() for t in kept.flat()]
-    if operands.weights.bias_ih is None:
-        bias = 0
-    inner = panels_ih, panels, panels_hr, bias, kept is not None, pre, output.data_ptr(), unprojected, *prev
-    return *map(_address, given), *inner, *[t.data_ptr() for t in state], *_NO_GRADIENTS
-
-
-@lru_cache(1 << 10)
-def room_back(layout: Layout, sizes: Sizes, threads: int) -> tuple[int, ...]:
-    """What its gradients need, in the order in which `back_fields` names the parts.
-
-    Panels of W_ih, W_hh and W_hr; h' before its projection; dpre of a chunk, and of the step behind it; dh; panels of a
-    chunk's rows; the blocks that threads copy; db, and what it has lost; the gradients of the states as they go.
-    """
-    states, B, N, I, H, R, width, outputs, projected = sizes  # noqa: E741
-    rows = min(N, layout.chunk_back + B)
-    room = [layout.panels(I, outputs), layout.panels(R, outputs)]
-    room += [layout.panels(H, R), N * H] if projected else [0, 0]
-    room += [rows * width, B * width, N * R if projected else 0]
-    room += [layout.panels(max(I, R, H), rows), threads * layout.block, width, width]
-    return parts_of([*room, B * R, *[B * H] * (states - 1)], layout.bytes)
-
-
-def back_fields(
-    needed: Operands,
-    room: Sequence[int],
-    given: Sequence[Tensor | None],
-    kept: Kept,
-    d_output: Tensor | None,
-    d_state: Sequence[Tensor | None],
-    dx: Tensor | None,
-    d_weights: Sequence[Tensor | None],
-    added: bool = False,
-) -> tuple[int, ...]:
-    """As `forward_fields`, on the way back; `added`: the gradients of the weights go to what is there already."""
-    panels_ih, panels, panels_hr, unprojected, d_pre, d_carry, d_emitted, *further = room
-    panels_x, blocks, d_bias, lost, *running = further
-    pre, *prev = [t.data_ptr() for t in kept.flat()]
-    running = [place if d is None else d.data_ptr() for d, place in zip(d_state, running, strict=True)]
-    if not (needed.weights.bias_ih or needed.weights.bias_hh):
-        d_bias = 0
-    no_bias, keep = 0, True  # `pre` has been kept, with the biases in it
-    inner = panels_ih, panels, panels_hr, no_bias, keep, pre, _address(d_output), unprojected, *prev, *running
-    found = *map(_address, (dx, *d_weights)), panels_x, blocks, d_bias, lost
-    return *map(_address, given), *inner, added, d_pre, d_carry, d_emitted, *found
-
-
-# ---------------------------------------------------------------------------------------------------- the call
-
-
-class Piece(NamedTuple):
-    """Some steps of a scan."""
-
-    operations: float
-    scan: bytes  # as C takes it
-    given: Sequence[Tensor | None]  # what it reads
-
-
 def pieces(
     of: Functions,
     setting: Setting,
     sizes: Sizes,
     how: How,
-    back: bool,
-    fields: Sequence[int],
-    given: Sequence[Tensor | None],
+    tensors: Sequence[Tensor | None],
+    back: bool = False,
+    added: bool = False,
 ) -> Iterator[Piece]:
-    """A scan, cut where it is long."""
-    T = len(setting.sizes)
-    of_step = max(1, 2 * sizes.B * sizes.outputs * (sizes.I + sizes.R))
+    """A scan, cut where it is long; `added`: the gradients of the weights go to what is there already."""
+    T, B, I, H, R = len(setting.sizes), sizes.B, sizes.I, sizes.H, sizes.R  # noqa: E741
+    addresses = [0 if t is None else t.data_ptr() for t in tensors]
+    of_step = max(1, 2 * B * sizes.outputs * (I + R))
     length = max(1, int(_PIECE / of_step))
     cuts = range(0, T, length)
     for start in reversed(cuts) if back else cuts:
         end = min(start + length, T)
         row = _first_row(setting, end if back else start)
-        place = back, how.division, T, start, end, row, setting.reverse, sizes.B, sizes.I, sizes.H, sizes.R
-        yield Piece(of_step * (end - start), of.pack(*crew(how.threads), *place, *fields), given)
+        place = back, added, how.division, T, start, end, row, setting.reverse, B, sizes.N, I, H, R
+        yield Piece(of_step * (end - start), of.pack(*crew(how.threads), *place, *addresses), tensors)
 
 
 def _first_row(setting: Setting, k: int) -> int:
@@ -214,18 +144,32 @@ def _first_row(setting: Setting, k: int) -> int:
     return sum(sizes[: max(t, 0)])
 
 
-def run_in_c(of: Functions, scans: Iterable[Piece]) -> None:
-    """One after the other in C, some at a time, so that Ctrl-C is answered between."""
+# ---------------------------------------------------------------------------------------------------- the call
+
+
+@lru_cache(1 << 10)
+def room_of(of: Functions, states: int, sizes: Sizes, threads: int, keep: bool, back: bool = False) -> int:
+    """The bytes that a scan takes of scan.c's room."""
+    place = back, 0, ONE_THREAD, 0, 0, 0, 0, 0, sizes.B, sizes.N, sizes.I, sizes.H, sizes.R
+    given = 0, 0, 0, 0, 0, 0, 0, sizes.projected, *[0] * states
+    kept, results = [keep] * (1 + states), [0] * (1 + states)
+    return of.room(of.pack(*crew(threads), *place, *given, *kept, *results, *[0] * len(_NO_GRADIENTS)))  # type: ignore[no-any-return]
+
+
+def run_in_c(of: Functions, room: int, like: Tensor, scans: Iterable[Piece]) -> None:
+    """One after the other in C, in a room of so many bytes; some at a time, so that Ctrl-C is answered between."""
+    scratch = borrow(room, like)
     together: list[Piece] = []
     operations = 0.0
     for piece in scans:
         if together and (operations + piece.operations > _PIECE or len(together) == _MANY):
-            _run(of, together)
+            _run(of, together, scratch)
             together, operations = [], 0.0
         together.append(piece)
         operations += piece.operations
-    _run(of, together)
+    _run(of, together, scratch)
+    give_back(scratch)
 
 
-def _run(of: Functions, together: Sequence[Piece]) -> None:
-    of.run(b"".join([piece.scan for piece in together]), len(together))
+def _run(of: Functions, together: Sequence[Piece], scratch: Tensor) -> None:
+    of.run(b"".join([piece.scan for piece in together]), len(together), scratch.data_ptr())

@@ -33,7 +33,7 @@ def source(equations: Equations) -> str:
     once, twice = with_cell(equations)
     defined = re.findall(r"^#define (\w+)", twice, re.M)
     named = re.findall(
-        r"^(?:static|INLINE|APART|void|struct|const|typedef)\b[^;={(]*?(\w+)(?: \{|\(| __attr|\[)", twice, re.M
+        r"^(?:static|INLINE|APART|void|int64_t|struct|const|typedef)\b[^;={(]*?(\w+)(?: \{|\(| __attr|\[)", twice, re.M
     )
     undefined = "".join(f"#undef {name}\n" for name in dict.fromkeys((*defined, *named, "real", "REAL_BYTES")))
     return once + "".join(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -19,36 +20,14 @@ from . import emit
 from .build import Unavailable, load
 
 
-class Layout(NamedTuple):
-    """What must be known of scan.c to make room for it, in the order of its `layout`."""
-
-    bytes: int  # of a number
-    lanes: int  # V
-    units: int  # vectors of units in a panel of gates
-    columns: int  # vectors in it
-    wide: int  # vectors in a panel without gates
-    chunk: int  # rows that are multiplied at once on the way forward
-    chunk_back: int  # and back
-    block: int  # numbers of a matrix across that a thread copies at a time
-
-    def panels(self, outputs: int, terms: int) -> int:
-        """So many numbers have weights of so many outputs in panels."""
-        columns = self.wide * self.lanes
-        return -(-outputs // columns) * columns * terms
-
-    def panels_of_gates(self, outputs: int, terms: int) -> int:
-        """And those of all gates."""
-        units = self.units * self.lanes
-        return -(-outputs // units) * self.columns * self.lanes * terms
-
-
-class Functions(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Functions:
     """The scan of one cell in one dtype."""
 
-    run: Any  # so many scans, one after the other
+    run: Any  # so many scans, one after the other, in a room
+    room: Any  # the bytes that one takes of it
     pack: Callable[..., bytes]  # the fields of `scan`
     numbers: bool  # whether the lines have some from outside
-    layout: Layout
 
 
 ByDtype = dict[torch.dtype, Functions]
@@ -72,10 +51,11 @@ def compiled(cell: Cell) -> ByDtype | str | Unavailable:
 
 
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
-    run = getattr(library, f"run_scans_{real}")
-    run.argtypes, run.restype = [ctypes.c_char_p, ctypes.c_int64], None
-    *layout, fields = (ctypes.c_int64 * (len(Layout._fields) + 1)).in_dll(library, f"layout_{real}")
-    return Functions(run, Struct(f"{fields}q").pack, numbers, Layout(*layout))
+    run, room = (getattr(library, f"{name}_{real}") for name in ("run_scans", "room_of"))
+    run.argtypes, run.restype = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p], None
+    room.argtypes, room.restype = [ctypes.c_char_p], ctypes.c_int64
+    fields = ctypes.c_int64.in_dll(library, f"fields_{real}").value
+    return Functions(run, room, Struct(f"{fields}q").pack, numbers)
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@
    cache nearest to the core. Threads stay for the whole sequence. */
 
 #define _GNU_SOURCE
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__linux__)
@@ -143,11 +144,12 @@ static void meet(struct team *team, int64_t size)
     __atomic_sub_fetch(&team->asleep, 1, __ATOMIC_SEQ_CST);
 }
 
-typedef void scans_of(const void *first, int64_t count, struct team *, int64_t me, int64_t size);
+typedef void scans_of(const char *first, int64_t count, char *room, struct team *, int64_t me, int64_t size);
 
 struct work { /* what each thread of a call does: its number and the real size of the team are asked inside */
     const struct crew *crew;
     int64_t count;
+    char *room;
     scans_of *scans;
     struct team team;
 };
@@ -155,16 +157,17 @@ struct work { /* what each thread of a call does: its number and the real size o
 static void join(void *given)
 {
     struct work *work = given;
-    const struct crew *crew = work->crew;
+    const struct crew *crew = work->crew; /* with which the first scan begins */
     int many = crew->threads > 1;
     uint64_t before = flush_denormals();
-    work->scans(crew, work->count, &work->team, many ? crew->thread_num() : 0, many ? crew->num_threads() : 1);
+    work->scans((const char *)crew, work->count, work->room, &work->team, many ? crew->thread_num() : 0,
+                many ? crew->num_threads() : 1);
     restore_denormals(before);
 }
 
-static void together(const void *first, int64_t count, scans_of *scans)
+static void together(const void *first, int64_t count, char *room, scans_of *scans)
 {
-    struct work work = {first, count, scans};
+    struct work work = {first, count, room, scans};
     if (work.crew->threads > 1)
         work.crew->parallel(join, &work, work.crew->threads, 0);
     else
@@ -545,32 +548,33 @@ static void multiply_large(const struct large *a, int fresh, struct team *team, 
 
 struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
-    int64_t back;     /* whether this is its way back */
+    int64_t back;     /* whether this is its way back; then `output` and `state` are gradients, and so is `given` */
+    int64_t added;    /* whether the gradients of the weights go to what is there already */
     int64_t division;
     int64_t T, from, to;                 /* steps in all; those of this call, counted as they are taken */
     int64_t first_row;                   /* where the rows of step `from` begin; backward: of step `to` */
-    int64_t reverse, B, I, H, R;
+    int64_t reverse, B, N, I, H, R;
     const int64_t *sizes;                /* the rows of each step, or NULL: B */
     const double *number;                /* what the equations have from outside */
     const real *x;                       /* [N, I] */
     const real *W_ih, *W_hh, *bias_ih, *bias_hh, *W_hr; /* [GATES * H, I or R], [GATES * H] or NULL, [R, H] or NULL */
-    const real *given[STATES];           /* [B, .], the initial states; backward: the gradients of the last; NULL: zeros */
-    real *panels_ih, *panels, *panels_hr; /* room for the weights in panels, */
-    real *bias;                          /* and for both biases in one, [PRE * H]; NULL without */
+    const real *given[STATES];           /* [B, .], before the first step; backward: of the last; NULL: zeros */
+    real *pre;                           /* [N, PRE * H], what is kept: the input product, to which sums are added; */
+    real *prev[STATES];                  /* [N, .], the states before each step; NULL: nothing is kept */
+    real *output;                        /* [N, R]; backward: its gradient, or NULL */
+    real *state[STATES];                 /* [B, .], the last; backward: in the end those of the initial, or NULL */
+    real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* only backward; NULL for those that nobody needs */
+    /* what `furnish` fills */
     int64_t keep;
-    real *pre;                   /* [N, PRE * H] or of one chunk, forward: the input product, to which sums are added */
-    real *output;                /* [N, R]; backward: its gradient, or NULL */
-    real *unprojected;           /* forward [B, H], backward [N, H] */
-    real *prev[STATES];          /* of all steps [N, .], or of one step and the next [2, B, .] */
-    real *state[STATES];         /* [B, .], the last; backward: the gradients, in the end of the initial */
-    /* only backward */
-    int64_t added;               /* whether the gradients of the weights go to what is there already */
-    real *d_pre, *d_carry;       /* of one chunk, and of the step behind it [B, PRE * H] */
-    real *d_emitted;             /* [N, R], of what is projected */
-    real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* NULL for those that nobody needs */
-    real *panels_x, *blocks;     /* room for rows of a chunk, and for those that a thread copies */
-    real *d_bias, *lost;         /* [PRE * H], of both biases or NULL; what it has lost by rounding */
+    real *panels_ih, *panels, *panels_hr; /* the weights in panels */
+    real *unprojected;                   /* forward [B, H], backward [N, H] */
+    real *bias;                          /* both biases in one, [PRE * H]; NULL without */
+    real *d_pre, *d_carry;               /* of one chunk, and of the step behind it [B, PRE * H] */
+    real *d_emitted;                     /* [N, R], of what is projected */
+    real *panels_x, *blocks;             /* rows of a chunk, and those that a thread copies */
+    real *d_bias, *lost;                 /* [PRE * H], of both biases or NULL; what it has lost by rounding */
 };
+#define GIVEN offsetof(struct scan, keep) /* bytes that Python gives */
 #define CHUNK 128       /* rows, at least, that are multiplied at once on the way forward, */
 #define CHUNK_BACK 512  /* and back: they stay in the cache until they are taken */
 
@@ -602,6 +606,51 @@ INLINE struct weights projection(const struct scan *a, int backward)
 {
     int64_t terms = backward ? a->R : a->H, outputs = backward ? a->H : a->R;
     return (struct weights){a->W_hr, a->H, a->panels_hr, outputs, terms, WIDE * V * terms, PANELS_OF(outputs, WIDE), NULL, 0};
+}
+
+/* The next part of the room, for so many numbers: it begins with a line of the cache. */
+static real *part(uintptr_t *room, int64_t numbers)
+{
+    real *begins = (real *)*room;
+    *room += (sizeof(real) * numbers + 63) / 64 * 64;
+    return begins;
+}
+
+INLINE int64_t room_of_panels(struct weights w) { return w.count * w.size; }
+
+/* What a scan needs beside what it is given and gives: parts of one room. Where that begins at 0, its end is its size. */
+static uintptr_t furnish(struct scan *a, uintptr_t room)
+{
+    int64_t H = a->H, wide = PRE * H, projected = a->W_hr != NULL;
+    a->keep = a->pre != NULL;
+    real *d_bias = part(&room, wide); /* first: the way back of one scan adds to that of another, and runs may lie between */
+    a->d_bias = a->d_bias_ih || a->d_bias_hh ? d_bias : NULL;
+    a->lost = part(&room, wide);
+    a->panels = part(&room, room_of_panels(hidden_weights(a, a->back)));
+    a->panels_hr = part(&room, projected ? room_of_panels(projection(a, a->back)) : 0);
+    a->unprojected = part(&room, projected ? (a->back ? a->N : a->B) * H : 0);
+    if (!a->back) {
+        a->panels_ih = part(&room, room_of_panels(input_weights(a)));
+        real *bias = part(&room, wide);
+        a->bias = a->bias_ih ? bias : NULL;
+        if (!a->keep)
+            a->pre = part(&room, MIN(a->N, CHUNK + a->B) * wide);
+        for (int s = 0; s < STATES && !a->keep; s++)
+            a->prev[s] = part(&room, 2 * a->B * width(a, s));
+        return room;
+    }
+    int64_t rows = MIN(a->N, CHUNK_BACK + a->B), most = MAX(a->I, MAX(a->R, H));
+    a->panels_ih = part(&room, PANELS_OF(a->I, WIDE) * WIDE * V * GATES * H);
+    a->panels_x = part(&room, PANELS_OF(most, WIDE) * WIDE * V * rows);
+    a->blocks = part(&room, a->crew.threads * BLOCK * TERMS);
+    a->d_pre = part(&room, rows * wide);
+    a->d_carry = part(&room, a->B * wide);
+    a->d_emitted = part(&room, projected ? a->N * a->R : 0);
+    for (int s = 0; s < STATES; s++) {
+        real *state = part(&room, a->B * width(a, s));
+        a->state[s] = a->state[s] ? a->state[s] : state;
+    }
+    return room;
 }
 
 static void put_given(const struct scan *a, int s, real *to)
@@ -933,10 +982,11 @@ static void part_bias(const struct scan *a)
     }
 }
 
-/* What so many rows, of the chunk that begins with row `lowest`, give to the gradients of x and the weights. */
-static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, int added, struct team *team, int64_t me, int64_t size)
+/* What so many rows, of the chunk that begins with row `lowest`, give to the gradients of x and the weights; `first` of
+   all chunks puts W_ih in panels. */
+static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, int first, struct team *team, int64_t me, int64_t size)
 {
-    int64_t width = PRE * a->H, outputs = GATES * a->H, I = a->I, H = a->H, R = a->R;
+    int64_t width = PRE * a->H, outputs = GATES * a->H, I = a->I, H = a->H, R = a->R, added = a->added || !first;
     const real *d_hidden = a->d_pre + SPLIT * H;
     struct large products[] = {
         {rows, I, outputs, a->d_pre, width, 0, a->W_ih, a->dx + lowest * I, 0, a->panels_ih, NULL, INPUT_GATES, NULL, H},
@@ -950,7 +1000,7 @@ static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, i
     for (int i = 0; i < 4; i++)
         if (needed[i]) {
             meet(team, size); /* the one before has its room */
-            multiply_large(products + i, i > 0 || !added, team, me, size);
+            multiply_large(products + i, i > 0 || first, team, me, size);
         }
     if (a->d_bias)
         add_rows(a, rows, added, me, size);
@@ -972,7 +1022,7 @@ static void backward(const struct scan *a, struct team *team, int64_t me, int64_
         while (first > a->from && rows < CHUNK_BACK)
             rows += rows_at(a, --first);
         int64_t lowest = a->reverse ? later + rows_at(a, k) : later - rows;
-        int added = a->added || k < a->T;
+        int first_chunk = k == a->T;
         while (k-- > first) {
             struct backstep t = {rows_at(a, k), rows_at(a, k + 1), 0, NULL, d_later};
             t.offset = later + (a->reverse ? t.later_n : -t.n);
@@ -982,7 +1032,7 @@ static void backward(const struct scan *a, struct team *team, int64_t me, int64_
         }
         k++;
         meet(team, size);
-        multiply_chunk(a, lowest, rows, added, team, me, size);
+        multiply_chunk(a, lowest, rows, first_chunk, team, me, size);
         int64_t carried = rows_at(a, k) * width, from = carried * me / size, end = carried * (me + 1) / size;
         memcpy(a->d_carry + from, d_later + from, sizeof(real) * (end - from));
         d_later = a->d_carry;
@@ -996,18 +1046,25 @@ static void backward(const struct scan *a, struct team *team, int64_t me, int64_
     }
 }
 
-/* One scan after the other: what the first has left, the next one may take. */
-static void in_turn(const void *first, int64_t count, struct team *team, int64_t me, int64_t size)
+/* One scan after the other, in the same room: what the first has left of states and gradients, the next one may take. */
+static void in_turn(const char *first, int64_t count, char *room, struct team *team, int64_t me, int64_t size)
 {
-    const struct scan *a = first;
-    for (int64_t i = 0; i < count; i++, a++) {
+    for (int64_t i = 0; i < count; i++) {
+        struct scan a = {0};
+        memcpy(&a, first + i * GIVEN, GIVEN);
+        furnish(&a, (uintptr_t)room);
         if (i > 0)
             meet(team, size);
-        a->back ? backward(a, team, me, size) : forward(a, team, me, size);
+        a.back ? backward(&a, team, me, size) : forward(&a, team, me, size);
     }
 }
 
-void run_scans(const struct scan *first, int64_t count) { together(first, count, in_turn); }
-
-/* What Python must know to make room, in the order of its `Layout`; and how many fields a scan has. */
-const int64_t layout[] = {REAL_BYTES, V, UNITS, COLUMNS, WIDE, CHUNK, CHUNK_BACK, BLOCK * TERMS, sizeof(struct scan) / 8};
+/* What Python calls: so many scans, each of `fields` numbers of eight bytes; and how much room one takes, in bytes. */
+const int64_t fields[] = {GIVEN / 8};
+void run_scans(const char *first, int64_t count, char *room) { together(first, count, room, in_turn); }
+int64_t room_of(const char *scan)
+{
+    struct scan a = {0};
+    memcpy(&a, scan, GIVEN);
+    return furnish(&a, 0);
+}

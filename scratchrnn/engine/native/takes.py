@@ -14,7 +14,7 @@ from torch.autograd import forward_ad
 from ...cells.cell import Cell
 from ...equations.equations import Equations
 from .. import backward, forward
-from ..columns import Columns, Operands, Weights
+from ..columns import Operands, Weights
 from ..forward import Run, Setting
 from .build import Unavailable
 from .choice import enabled, refused
@@ -79,7 +79,6 @@ def status(cell: Cell) -> str | None:
 
 def _tested(cell: Cell, functions: ByDtype) -> ByDtype | Unavailable:
     """The functions, once one small scan by them is what the torch engine makes of it, forward and back."""
-    columns = Columns.of(cell)
     G, T, B, I, H = len(cell.gates), 3, 2, 3, 19  # noqa: E741
     shapes = [(T, B, I), (G * H, I), (G * H, H), (G * H,), (G * H,)]
     with torch.no_grad(), torch.device("cpu"):  # whatever device is the default where it is first called
@@ -89,7 +88,7 @@ def _tested(cell: Cell, functions: ByDtype) -> ByDtype | Unavailable:
             )
             state = tuple(1 + (torch.arange(B * H) + k).cos().to(dtype).view(B, H) / 2 for k in range(len(cell.states)))
             operands = Operands(x, Weights(ih, hh, bias_ih, bias_hh, None), state)
-            setting = Setting(cell, columns, [B] * T, reverse=False, native=functions)
+            setting = Setting(cell, [B] * T, reverse=False, native=functions)
             ours, theirs = steps(setting, operands, True), forward.steps(setting, operands, keep=True)
             assert ours.kept is not None  # it was asked for
             wanted = Operands.of([t is not None for t in operands.flat()])

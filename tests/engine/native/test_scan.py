@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import scratchrnn as sr
 from scratchrnn.engine import backward, forward, segments
-from scratchrnn.engine.columns import Columns, Operands, Weights
+from scratchrnn.engine.columns import Operands, Weights
 from scratchrnn.engine.forward import Run, Setting
 from scratchrnn.engine.native import call, scratch, takes
 from scratchrnn.engine.native import run as native
@@ -46,7 +46,7 @@ def _forced(monkeypatch):
 
 def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, bias=True, R=None):  # noqa: E741
     """A setting and random operands, of weights that neither saturate the gates nor leave them where they are."""
-    cell, columns = row.cell, Columns.of(row.cell)
+    cell = row.cell
     rows, R = len(cell.gates) * H, R or H
     sizes = [B] * T if not packed else [B, *sorted(torch.randint(1, B + 1, (T - 1,)).tolist(), reverse=True)]
     x = torch.randn(sum(sizes), I, dtype=dtype) if packed else torch.randn(T, B, I, dtype=dtype)
@@ -58,7 +58,7 @@ def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, b
         s.abs() + 1 if n == "n" else s for n, s in zip(cell.states, state, strict=True)
     )  # sLSTM divides by it
     operands = Operands(x, Weights(*weights), state)
-    return Setting(cell, columns, sizes, reverse, native=takes.functions_for(cell, present(operands.flat()))), operands
+    return Setting(cell, sizes, reverse, native=takes.functions_for(cell, present(operands.flat()))), operands
 
 
 def upstream_of(run):
@@ -214,12 +214,8 @@ def test_a_state_that_is_not_given_is_zeros(row, how):
 def test_nothing_is_read_that_nobody_has_written(row, monkeypatch):
     """New memory is filled with nan, and so is what a thread has kept from call to call."""
 
-    def of_nan(room, like):
-        buffer, addresses = borrow(room, like)
-        return buffer.fill_(255), addresses
-
-    borrow = native.borrow
-    monkeypatch.setattr(native, "borrow", of_nan)
+    borrow = scratch.borrow
+    monkeypatch.setattr(call, "borrow", lambda size, like: borrow(size, like).fill_(255))
     torch.use_deterministic_algorithms(True)
     try:
         for R in (None, 3) if row.projects else (None,):
@@ -308,7 +304,7 @@ def test_segments_read_one_copy_of_what_is_strided(monkeypatch):
     strided = Operands.of([t if t is None else t.mT.contiguous().mT if t.dim() > 1 else t for t in operands.flat()])
     expected = native.steps(setting, operands, keep=True)
     read = []
-    monkeypatch.setattr(native, "given_to", lambda *given: read.append(call.given_to(*given)) or read[-1])
+    monkeypatch.setattr(native, "tensors_of", lambda *given: read.append(call.tensors_of(*given)) or read[-1])
     found = native.steps(setting, strided, keep=True)
     gradients = native.gradients(setting, strided, found.kept, all_of(strided), upstream)
     for scans in (read[:6], read[6:]):
