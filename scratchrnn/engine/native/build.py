@@ -25,7 +25,9 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from threading import Lock
 
 # Never -ffast-math: where it is linked, it sets flush-to-zero for the whole process.
-_FLAGS = ("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_MATH = ("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+# schedule-insns, which gcc has for ARM alone, loads a tile's rows so early that not all its sums have a register.
+_FLAGS = ("-O2", "-fno-schedule-insns", *_MATH, "-shared", "-fPIC")
 _MARCH = "-march=native"
 _OURS = re.compile(r"\w+-[0-9a-f]{32}\.(so|c|lock)|\.unfinished-\w+")  # of the names in the cache folder
 _ANOTHER = "name another compiler in SCRATCHRNN_CC"

@@ -47,7 +47,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define APART static __attribute__((noinline)) /* compiled once, wherever it is called */
 #ifdef __clang__
-#define UNROLL _Pragma("unroll")
+#define UNROLL _Pragma("clang loop unroll(full)") /* by "unroll" alone clang 14 and 16 unroll no tile */
 #else
 #define UNROLL _Pragma("GCC unroll 64")
 #endif
