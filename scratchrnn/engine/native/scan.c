@@ -324,7 +324,7 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 struct weights {
     const real *W;
     int64_t stride; /* of its rows */
-    real *panels;
+    real *panels;           /* NULL: as they lie */
     int64_t outputs, terms; /* outputs of one gate */
     int64_t size, count;    /* of a panel, and of panels */
     const int *gates;       /* which gates its blocks of H rows are, or NULL */
@@ -453,6 +453,39 @@ static void times_gates(int R, int alone, const real *x, int64_t stride, int64_t
 #endif
 }
 
+/* The same for one row, and V outputs of some gates, of weights as they lie: each output's terms are a row, and its sum is
+   spread over a vector. */
+APART void times_rows(const struct weights *w, int gates, const real *x, int64_t first, vec *sum)
+{
+    int64_t last = MIN(V, w->outputs - first) - 1;
+    for (int g = 0; g < gates; g++) {
+        const real *from = w->W + ((w->gates ? w->gates[g] : g) * w->outputs + first) * w->stride;
+        vec part[V], total = splat(0);
+        UNROLL for (int i = 0; i < V; i++)
+            part[i] = splat(0);
+        for (int64_t k = 0; k < w->terms; k += V) {
+            int64_t n = w->terms - k;
+            vec some = load_part(x + k, n);
+            UNROLL for (int i = 0; i < V; i++)
+                part[i] += some * load_part(from + MIN(i, last) * w->stride + k, n);
+        }
+        transpose(part);
+        UNROLL for (int i = 0; i < V; i++)
+            total += part[i];
+        sum[g] = total;
+    }
+}
+
+/* R rows times a panel, or the weights that would be in it. */
+static void times(const struct weights *w, int64_t p, int R, int alone, const real *x, int64_t stride, vec *sum)
+{
+    if (w->panels)
+        times_gates(R, alone, x, stride, w->terms, w->panels + p * w->size, sum);
+    for (int r = 0; r < R && !w->panels; r++)
+        for (int u = 0; u < UNITS && (p * UNITS + u) * V < w->outputs; u++)
+            times_rows(w, GATES, x + r * stride, (p * UNITS + u) * V, sum + (r * UNITS + u) * GATES);
+}
+
 /* What one thread does of some rows times all panels: a range of panels, and every groups-th of the tiles of rows. */
 struct share { int64_t panel, panels_end, rows, tiles, tile, groups; };
 
@@ -575,6 +608,7 @@ struct scan { /* every field has eight bytes, as Python fills them */
     real *d_bias, *lost;                 /* [PRE * H], of both biases or NULL; what it has lost by rounding */
 };
 #define GIVEN offsetof(struct scan, keep) /* bytes that Python gives */
+#define FEW 8           /* rows of all steps, for which weights are not put in panels */
 #define CHUNK 128       /* rows, at least, that are multiplied at once on the way forward, */
 #define CHUNK_BACK 512  /* and back: they stay in the cache until they are taken */
 
@@ -626,11 +660,12 @@ static uintptr_t furnish(struct scan *a, uintptr_t room)
     real *d_bias = part(&room, wide); /* first: the way back of one scan adds to that of another, and runs may lie between */
     a->d_bias = a->d_bias_ih || a->d_bias_hh ? d_bias : NULL;
     a->lost = part(&room, wide);
-    a->panels = part(&room, room_of_panels(hidden_weights(a, a->back)));
+    int lie = !a->back && a->N <= FEW && MAX(a->I, a->R) <= SUM * V; /* of SUM terms at most each sum in a vector's place */
+    a->panels = lie ? NULL : part(&room, room_of_panels(hidden_weights(a, a->back)));
     a->panels_hr = part(&room, projected ? room_of_panels(projection(a, a->back)) : 0);
     a->unprojected = part(&room, projected ? (a->back ? a->N : a->B) * H : 0);
     if (!a->back) {
-        a->panels_ih = part(&room, room_of_panels(input_weights(a)));
+        a->panels_ih = lie ? NULL : part(&room, room_of_panels(input_weights(a)));
         real *bias = part(&room, wide);
         a->bias = a->bias_ih ? bias : NULL;
         if (!a->keep)
@@ -667,9 +702,9 @@ static void put_given(const struct scan *a, int s, real *to)
 static void pack(const struct scan *a, int backward, int64_t me, int64_t team)
 {
     struct weights hh = hidden_weights(a, backward), hr = projection(a, backward), ih = input_weights(a);
-    for (int64_t p = hh.count * me / team; p < hh.count * (me + 1) / team; p++)
+    for (int64_t p = hh.count * me / team; p < hh.count * (me + 1) / team && hh.panels; p++)
         backward ? pack_columns(&hh, p) : pack_rows(&hh, GATES, UNITS, p);
-    for (int64_t p = ih.count * me / team; p < ih.count * (me + 1) / team && !backward; p++)
+    for (int64_t p = ih.count * me / team; p < ih.count * (me + 1) / team && ih.panels && !backward; p++)
         pack_rows(&ih, GATES, UNITS, p);
     if (hr.W)
         for (int64_t p = hr.count * me / team; p < hr.count * (me + 1) / team; p++)
@@ -731,7 +766,7 @@ APART void forward_tile(const struct scan *a, const struct weights *w, const str
 {
     vec sum[8 * COLUMNS];
     int64_t unit = p * UNITS * V;
-    times_gates(R, a->B == 1, t->prev[0] + row * w->terms, w->terms, w->terms, w->panels + p * w->size, sum);
+    times(w, p, R, a->B == 1, t->prev[0] + row * w->terms, w->terms, sum);
     for (int u = 0; u < UNITS && unit < w->outputs; u++, unit += V)
         take(a, t, row, row + R, unit, sum + u * GATES);
 }
@@ -781,7 +816,7 @@ APART void input_tile(const struct scan *a, const struct weights *w, const real 
     for (int r = 0; r < R; r++)
         UNROLL for (int c = 0; c < COLUMNS; c++)
             __builtin_prefetch(pre + (r * PRE + c % GATES) * a->H + (p * UNITS + c / GATES) * V, 1, 2);
-    times_gates(R, 0, x, a->I, a->I, w->panels + p * w->size, sum);
+    times(w, p, R, 0, x, a->I, sum);
     for (int u = 0; u < UNITS; u++) {
         int64_t unit = (p * UNITS + u) * V, n = MAX(0, a->H - unit);
         UNROLL for (int g = 0; g < GATES; g++) {
