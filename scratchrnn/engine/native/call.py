@@ -102,8 +102,8 @@ def tensors_of(
     """
     packed = torch.tensor(setting.sizes, device="cpu") if operands.x.dim() == 2 else None
     numbers = _numbers(setting.cell) if of.numbers else None
-    prev = (None,) * (1 + len(states)) if kept is None else kept.flat()
-    return [packed, numbers, *dense((operands.x, *operands.weights, *states)), *prev, *results, *gradients]
+    of_kept = (None,) * (1 + len(states)) if kept is None else kept.flat()
+    return [packed, numbers, *dense((operands.x, *operands.weights, *states)), *of_kept, *results, *gradients]
 
 
 def dense(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
@@ -149,11 +149,11 @@ def _first_row(setting: Setting, k: int) -> int:
 
 @lru_cache(1 << 10)
 def room_of(of: Functions, states: int, sizes: Sizes, threads: int, keep: bool, back: bool = False) -> int:
-    """The bytes that a scan takes of scan.c's room."""
+    """The bytes that a scan takes of scan.c's room; of addresses that hangs on W_hr's and on those of what is kept."""
     place = back, 0, ONE_THREAD, 0, 0, 0, 0, 0, sizes.B, sizes.N, sizes.I, sizes.H, sizes.R
-    given = 0, 0, 0, 0, 0, 0, 0, sizes.projected, *[0] * states
-    kept, results = [keep] * (1 + states), [0] * (1 + states)
-    return of.room(of.pack(*crew(threads), *place, *given, *kept, *results, *[0] * len(_NO_GRADIENTS)))  # type: ignore[no-any-return]
+    given, kept, results = [0] * 7 + [sizes.projected] + [0] * states, [keep] * (1 + states), [0] * (1 + states)
+    addresses = *given, *kept, *results, *[0] * len(_NO_GRADIENTS)
+    return of.room(of.pack(*crew(threads), *place, *addresses))  # type: ignore[no-any-return]
 
 
 def run_in_c(of: Functions, room: int, like: Tensor, scans: Iterable[Piece]) -> None:

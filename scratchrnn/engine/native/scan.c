@@ -8,9 +8,9 @@
    V units in a vector, PRE pre-activations, of which the first SPLIT are not reached by the hidden product. Of a product,
    K terms of a sum, R rows and C vectors of columns.
 
-   The weights are arranged in panels: the columns of one vector of units, or of some, for all gates, term by term. A
-   tile, some rows times a panel, holds its sums in registers through all K terms; the equations then take them from the
-   cache nearest to the core. Threads stay for the whole sequence. */
+   The weights are arranged in panels: the columns of one vector of units, or of some, for all gates, term by term; for
+   few rows in all they stay as they lie. A tile, some rows times a panel, holds its sums in registers through all K terms;
+   the equations then take them from the cache nearest to the core. Threads stay for the whole sequence. */
 
 #define _GNU_SOURCE
 #include <stddef.h>
