@@ -38,10 +38,6 @@ class Sizes(NamedTuple):
     outputs: int  # G * H
     projected: bool
 
-    def states(self, count: int) -> list[tuple[int, int]]:
-        """The shapes of so many states."""
-        return [(self.B, self.R), *[(self.B, self.H)] * (count - 1)]
-
 
 def sizes_of(setting: Setting, operands: Operands, rows: int | None = None) -> Sizes:
     """Of a scan of so many rows, if not of all."""

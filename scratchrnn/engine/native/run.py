@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..columns import Operands, Weights
-from ..forward import Kept, Run, Setting
+from ..forward import Kept, Run, Setting, state_shapes
 from .call import Piece, Sizes, dense, how_divided, pieces, room_of, run_in_c, sizes_of, tensors_of
 from .library import Functions
 from .scratch import in_large_pages
@@ -28,7 +28,7 @@ def steps(
     if keep and setting.checkpoint_every is not None:
         return _steps_in_segments(setting, operands, division, threads)
     x, sizes = operands.x, sizes_of(setting, operands)
-    of, shapes = _functions(setting, x), sizes.states(len(operands.state))
+    of, shapes = _functions(setting, x), state_shapes(setting, operands)
     output, state = x.new_empty(*x.shape[:-1], sizes.R), tuple([x.new_empty(*shape) for shape in shapes])
     kept = new_kept(setting, x, sizes) if keep else None
     if sizes.N * sizes.outputs >= _MUCH:
@@ -60,7 +60,7 @@ def gradients(
     if setting.checkpoint_every is not None:
         return _gradients_in_segments(setting, operands, kept, needed, upstream, division, threads)
     x, sizes = operands.x, sizes_of(setting, operands)
-    of, shapes = _functions(setting, x), sizes.states(len(operands.state))
+    of, shapes = _functions(setting, x), state_shapes(setting, operands)
     kept = Kept.of(setting, dense(kept.flat()))  # type: ignore[arg-type]  # a hook of saved tensors may lay it out anew
     d_state = [x.new_empty(*shape) if n else None for shape, n in zip(shapes, needed.state, strict=True)]
     dx, d_weights = new_gradients(operands, needed)
@@ -89,7 +89,7 @@ def _steps_in_segments(setting: Setting, operands: Operands, division: int | Non
     operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
     x, segments = operands.x, setting.segments()
     sizes = sizes_of(setting, operands, max(sum(segment.sizes) for segment, _ in segments))  # of the longest
-    of, shapes = _functions(setting, x), sizes.states(len(operands.state))
+    of, shapes = _functions(setting, x), state_shapes(setting, operands)
     output, state = x.new_empty(*x.shape[:-1], sizes.R), tuple([x.new_empty(*shape) for shape in shapes])
     starts = tuple([x.new_empty(len(segments), *shape) for shape in shapes])
     in_large_pages([output, *starts])
@@ -121,7 +121,7 @@ def _gradients_in_segments(
     operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
     x, segments = operands.x, setting.segments()
     sizes = sizes_of(setting, operands, max(sum(segment.sizes) for segment, _ in segments))  # of the longest
-    of, shapes = _functions(setting, x), sizes.states(len(operands.state))
+    of, shapes = _functions(setting, x), state_shapes(setting, operands)
     again, state = new_kept(setting, x, sizes), [x.new_empty(*shape) for shape in shapes]  # what is kept, and left
     output = x.new_empty(sizes.N, sizes.R)
     d_state = tuple([x.new_empty(*shape) for shape in shapes])

@@ -453,12 +453,12 @@ static void times_gates(int R, int alone, const real *x, int64_t stride, int64_t
 #endif
 }
 
-/* The same for one row, and V outputs of some gates, of weights as they lie: each output's terms are a row, and its sum is
+/* The same for one row, and V outputs of all gates, of weights as they lie: each output's terms are a row, and its sum is
    spread over a vector. */
-APART void times_rows(const struct weights *w, int gates, const real *x, int64_t first, vec *sum)
+APART void times_rows(const struct weights *w, const real *x, int64_t first, vec *sum)
 {
     int64_t last = MIN(V, w->outputs - first) - 1;
-    for (int g = 0; g < gates; g++) {
+    for (int g = 0; g < GATES; g++) {
         const real *from = w->W + ((w->gates ? w->gates[g] : g) * w->outputs + first) * w->stride;
         vec part[V], total = splat(0);
         UNROLL for (int i = 0; i < V; i++)
@@ -483,7 +483,7 @@ static void times(const struct weights *w, int64_t p, int R, int alone, const re
         times_gates(R, alone, x, stride, w->terms, w->panels + p * w->size, sum);
     for (int r = 0; r < R && !w->panels; r++)
         for (int u = 0; u < UNITS && (p * UNITS + u) * V < w->outputs; u++)
-            times_rows(w, GATES, x + r * stride, (p * UNITS + u) * V, sum + (r * UNITS + u) * GATES);
+            times_rows(w, x + r * stride, (p * UNITS + u) * V, sum + (r * UNITS + u) * GATES);
 }
 
 /* What one thread does of some rows times all panels: a range of panels, and every groups-th of the tiles of rows. */
@@ -593,7 +593,8 @@ struct scan { /* every field has eight bytes, as Python fills them */
     const real *W_ih, *W_hh, *bias_ih, *bias_hh, *W_hr; /* [GATES * H, I or R], [GATES * H] or NULL, [R, H] or NULL */
     const real *given[STATES];           /* [B, .], before the first step; backward: of the last; NULL: zeros */
     real *pre;                           /* [N, PRE * H], what is kept: the input product, to which sums are added; */
-    real *prev[STATES];                  /* [N, .], the states before each step; NULL: nothing is kept */
+    real *prev[STATES];                  /* [N, .], the states before each step. NULL: `furnish` makes room, of one chunk */
+                                         /* and of one step and the next [2, B, .] */
     real *output;                        /* [N, R]; backward: its gradient, or NULL */
     real *state[STATES];                 /* [B, .], the last; backward: in the end those of the initial, or NULL */
     real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* only backward; NULL for those that nobody needs */
