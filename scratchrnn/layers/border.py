@@ -28,11 +28,8 @@ class Entered(NamedTuple):
 
 def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -> Entered:
     """Raise what torch.nn raises, in its order, or give the call in the engine's layout."""
-    kind, weights = type(layer).__name__, []
-    for k in range(layer.num_layers):
-        for d in range(layer._directions):
-            weights.append(layer._weights(k, d))
-            layer._check_weights(weights[-1], k, d)
+    kind, D = type(layer).__name__, layer._directions
+    weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in range(D)]
     if isinstance(input, PackedSequence):
         layout = Layout(layer.batch_first, packed=input)
     else:

@@ -111,26 +111,18 @@ class RecurrentParameters(nn.Module):
         """Nothing to do: there is no cuDNN buffer. Here because code written for torch.nn calls it."""
 
     def _weights(self, k: int, d: int) -> Weights:
-        suffix, registered = f"l{k}_reverse" if d else f"l{k}", self._parameters
-
-        def weight(name: str) -> Any:
-            """As `getattr` finds it, in a tenth of the time where it is simply a parameter."""
-            return registered[name] if name in registered and name not in self.__dict__ else getattr(self, name)
-
-        return Weights(
-            weight(f"weight_ih_{suffix}"),
-            weight(f"weight_hh_{suffix}"),
-            weight(f"bias_ih_{suffix}") if self.bias else None,
-            weight(f"bias_hh_{suffix}") if self.bias else None,
-            weight(f"weight_hr_{suffix}") if self.proj_size > 0 else None,
-        )
-
-    def _check_weights(self, weights: Weights, k: int, d: int) -> None:
         """Raise unless a layer's parameters, which anybody may have replaced, have their shapes: C sees no other."""
+        suffix, registered, own = f"_l{k}_reverse" if d else f"_l{k}", self._parameters, self.__dict__
+        found: dict[str, Any] = {}
         for kind, shape in self._shapes(first=k == 0):
-            found = getattr(weights, kind.removeprefix("weight_"))
-            if found is None or found.shape != shape:
-                raise arguments.unfit_weight(f"{kind}_l{k}{'_reverse' * d}", shape, found)
+            name = kind + suffix
+            # As `getattr` finds it, in a tenth of the time where it is simply a parameter.
+            weight = registered[name] if name in registered and name not in own else getattr(self, name)
+            if weight is None or weight.shape != shape:
+                raise arguments.unfit_weight(name, shape, weight)
+            found[kind] = weight
+        get = found.get
+        return Weights(get("weight_ih"), get("weight_hh"), get("bias_ih"), get("bias_hh"), get("weight_hr"))  # type: ignore[arg-type]
 
     def __setstate__(self, d: dict[str, Any]) -> None:
         """From a pickled module's `__dict__`, also an old one: without `proj_size`, with lists of its weights."""

@@ -1,8 +1,8 @@
-"""A call into C: how its work is divided, the fields of scan.c's `scan`, and many in turn."""
+"""A call into C: how its work is divided, the fields of scan.c's `scan`, and many of them in turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,7 +20,6 @@ ONE_THREAD, ROWS_ALONE, PANELS = range(3)
 """How the work of a step is divided, as in scan.c: one thread does it; each has rows of its own, or panels."""
 
 _PIECE = 2e10  # operations of one call into C, which no Ctrl-C interrupts: some tenths of a second
-_MANY = 256  # scans of one call: each holds what it reads
 _TINY = 4e4  # operations of a step: of fewer, a second thread would take as long to be told as one takes for all
 _LARGE = 1e7  # of the products outside the loop: several threads for them alone
 _CACHED = 1 << 17  # bytes of weights of which each thread may have all
@@ -35,16 +34,26 @@ class Sizes(NamedTuple):
     I: int  # noqa: E741
     H: int
     R: int
-    outputs: int  # G * H
     projected: bool
+    outputs: int  # G * H
+    output: tuple[int, ...]  # its shape, and those
+    states: tuple[tuple[int, int], ...]  # of a row's states
 
 
 def sizes_of(setting: Setting, operands: Operands, rows: int | None = None) -> Sizes:
     """Of a scan of so many rows, if not of all."""
-    x, (W_ih, W_hh, _, _, W_hr), _ = operands
-    (outputs, I), H = W_ih.shape, W_ih.shape[0] // len(setting.cell.gates)  # noqa: E741
-    rows = x.numel() // I if rows is None else rows
-    return Sizes(batch_of(setting, operands), rows, I, H, W_hh.shape[1], outputs, W_hr is not None)
+    x, (W_ih, W_hh, _, _, W_hr), state = operands
+    of_weights = W_ih.shape, W_hh.shape, W_hr is not None, len(setting.cell.gates)
+    return _sizes(x.shape, *of_weights, len(state), batch_of(setting, operands), rows)
+
+
+@lru_cache(1 << 10)
+def _sizes(
+    x: torch.Size, W_ih: torch.Size, W_hh: torch.Size, projected: bool, gates: int, states: int, B: int, N: int | None
+) -> Sizes:
+    (outputs, I), R, H = W_ih, W_hh[1], W_ih[0] // gates  # noqa: E741
+    of_states = (B, R), *[(B, H)] * (states - 1)
+    return Sizes(B, x.numel() // I if N is None else N, I, H, R, projected, outputs, (*x[:-1], R), of_states)
 
 
 class How(NamedTuple):
@@ -72,14 +81,6 @@ def how_divided(sizes: Sizes, itemsize: int, division: int | None, threads: int 
 
 
 # ---------------------------------------------------------------------------------------------------- the fields
-
-
-class Piece(NamedTuple):
-    """Some steps of a scan."""
-
-    operations: float
-    scan: bytes  # as C takes it
-    tensors: Sequence[Tensor | None]  # whose addresses are in it
 
 
 def tensors_of(
@@ -112,60 +113,36 @@ def _numbers(cell: Cell) -> Tensor:
     return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64, device="cpu")
 
 
-def pieces(
+def fields(
     of: Functions,
     setting: Setting,
     sizes: Sizes,
     how: How,
-    tensors: Sequence[Tensor | None],
+    tensors: Iterable[Tensor | None],
     back: bool = False,
     added: bool = False,
-) -> Iterator[Piece]:
-    """A scan, cut where it is long; `added`: the gradients of the weights go to what is there already."""
-    T, B, I, H, R = len(setting.sizes), sizes.B, sizes.I, sizes.H, sizes.R  # noqa: E741
-    addresses = [0 if t is None else t.data_ptr() for t in tensors]
-    of_step = max(1, 2 * B * sizes.outputs * (I + R))
-    length = max(1, int(_PIECE / of_step))
-    cuts = range(0, T, length)
-    for start in reversed(cuts) if back else cuts:
-        end = min(start + length, T)
-        row = _first_row(setting, end if back else start)
-        place = back, added, how.division, T, start, end, row, setting.reverse, B, sizes.N, I, H, R
-        yield Piece(of_step * (end - start), of.pack(*crew(how.threads), *place, *addresses), tensors)
-
-
-def _first_row(setting: Setting, k: int) -> int:
-    """Where the rows of the k-th step that is taken begin, or would begin behind the last one."""
-    sizes, t = setting.sizes, len(setting.sizes) - 1 - k if setting.reverse else k
-    return sum(sizes[: max(t, 0)])
+) -> bytes:
+    """A scan as C takes it; `added`: the gradients of the weights go to what is there already."""
+    place = back, added, how.division, setting.reverse, len(setting.sizes), *sizes[:5]
+    return of.pack(*crew(how.threads), *place, *[0 if t is None else t.data_ptr() for t in tensors])
 
 
 # ---------------------------------------------------------------------------------------------------- the call
 
 
 @lru_cache(1 << 10)
-def room_of(of: Functions, states: int, sizes: Sizes, threads: int, keep: bool, back: bool = False) -> int:
+def room_of(of: Functions, sizes: Sizes, threads: int, keep: bool, back: bool = False) -> int:
     """The bytes that a scan takes of scan.c's room; of addresses that hangs on W_hr's and on those of what is kept."""
-    place = back, 0, ONE_THREAD, 0, 0, 0, 0, 0, sizes.B, sizes.N, sizes.I, sizes.H, sizes.R
+    place, states = (back, 0, ONE_THREAD, 0, 0, *sizes[:5]), len(sizes.states)
     given, kept, results = [0] * 7 + [sizes.projected] + [0] * states, [keep] * (1 + states), [0] * (1 + states)
     addresses = *given, *kept, *results, *[0] * len(_NO_GRADIENTS)
     return of.room(of.pack(*crew(threads), *place, *addresses))  # type: ignore[no-any-return]
 
 
-def run_in_c(of: Functions, room: int, like: Tensor, scans: Iterable[Piece]) -> None:
-    """One after the other in C, in a room of so many bytes; some at a time, so that Ctrl-C is answered between."""
-    scratch = borrow(room, like)
-    together: list[Piece] = []
-    operations = 0.0
-    for piece in scans:
-        if together and (operations + piece.operations > _PIECE or len(together) == _MANY):
-            _run(of, together, scratch)
-            together, operations = [], 0.0
-        together.append(piece)
-        operations += piece.operations
-    _run(of, together, scratch)
+def run_in_c(of: Functions, room: int, like: Tensor, scans: Sequence[bytes]) -> None:
+    """One after the other in C, in a room of so many bytes; in pieces, between which Ctrl-C is answered."""
+    scratch, together = borrow(room, like), b"".join(scans)
+    done = of.run(together, len(scans), scratch.data_ptr(), 0, _PIECE)
+    while done:
+        done = of.run(together, len(scans), scratch.data_ptr(), done, _PIECE)
     give_back(scratch)
-
-
-def _run(of: Functions, together: Sequence[Piece], scratch: Tensor) -> None:
-    of.run(b"".join([piece.scan for piece in together]), len(together), scratch.data_ptr())

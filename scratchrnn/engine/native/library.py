@@ -24,7 +24,7 @@ from .build import Unavailable, load
 class Functions:
     """The scan of one cell in one dtype."""
 
-    run: Any  # so many scans, one after the other, in a room
+    run: Any  # scans, one after the other, in a room, from a step on; it gives the step that is next, 0 for none
     room: Any  # the bytes that one takes of it
     pack: Callable[..., bytes]  # the fields of `scan`
     numbers: bool  # whether the lines have some from outside
@@ -52,7 +52,8 @@ def compiled(cell: Cell) -> ByDtype | str | Unavailable:
 
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
     run, room = (getattr(library, f"{name}_{real}") for name in ("run_scans", "room_of"))
-    run.argtypes, run.restype = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p], None
+    run.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
+    run.restype = ctypes.c_int64
     room.argtypes, room.restype = [ctypes.c_char_p], ctypes.c_int64
     fields = ctypes.c_int64.in_dll(library, f"fields_{real}").value
     return Functions(run, room, Struct(f"{fields}q").pack, numbers)

@@ -6,14 +6,12 @@ C less time than it takes Python to begin it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from ..columns import Operands, Weights
-from ..forward import Kept, Run, Setting, state_shapes
-from .call import Piece, Sizes, dense, how_divided, pieces, room_of, run_in_c, sizes_of, tensors_of
+from ..forward import Kept, Run, Setting
+from .call import Sizes, dense, fields, how_divided, room_of, run_in_c, sizes_of, tensors_of
 from .library import Functions
 from .scratch import in_large_pages
 
@@ -28,15 +26,15 @@ def steps(
     if keep and setting.checkpoint_every is not None:
         return _steps_in_segments(setting, operands, division, threads)
     x, sizes = operands.x, sizes_of(setting, operands)
-    of, shapes = _functions(setting, x), state_shapes(setting, operands)
-    output, state = x.new_empty(*x.shape[:-1], sizes.R), tuple([x.new_empty(*shape) for shape in shapes])
+    of = _functions(setting, x)
+    output, state = x.new_empty(sizes.output), tuple([x.new_empty(shape) for shape in sizes.states])
     kept = new_kept(setting, x, sizes) if keep else None
     if sizes.N * sizes.outputs >= _MUCH:
         in_large_pages([output, *(kept.flat() if kept else ())])
     how = how_divided(sizes, x.itemsize, division, threads, back=False)
     tensors = tensors_of(of, setting, operands, operands.state, kept, [output, *state])
-    room = room_of(of, len(shapes), sizes, how.threads, keep)
-    run_in_c(of, room, x, pieces(of, setting, sizes, how, tensors))
+    room = room_of(of, sizes, how.threads, keep)
+    run_in_c(of, room, x, [fields(of, setting, sizes, how, tensors)])
     return Run(output, state, kept)
 
 
@@ -60,17 +58,17 @@ def gradients(
     if setting.checkpoint_every is not None:
         return _gradients_in_segments(setting, operands, kept, needed, upstream, division, threads)
     x, sizes = operands.x, sizes_of(setting, operands)
-    of, shapes = _functions(setting, x), state_shapes(setting, operands)
+    of = _functions(setting, x)
     kept = Kept.of(setting, dense(kept.flat()))  # type: ignore[arg-type]  # a hook of saved tensors may lay it out anew
-    d_state = [x.new_empty(*shape) if n else None for shape, n in zip(shapes, needed.state, strict=True)]
+    d_state = [x.new_empty(shape) if n else None for shape, n in zip(sizes.states, needed.state, strict=True)]
     dx, d_weights = new_gradients(operands, needed)
     if dx is not None and sizes.N * sizes.outputs >= _MUCH:
         in_large_pages([dx])
     how = how_divided(sizes, x.itemsize, division, threads, back=True)
     arriving, results = upstream.state, [*dense([upstream.output]), *d_state]
     tensors = tensors_of(of, setting, operands, arriving, kept, results, [dx, *d_weights])
-    room = room_of(of, len(shapes), sizes, how.threads, keep=True, back=True)
-    run_in_c(of, room, x, pieces(of, setting, sizes, how, tensors, back=True))
+    room = room_of(of, sizes, how.threads, keep=True, back=True)
+    run_in_c(of, room, x, [fields(of, setting, sizes, how, tensors, back=True)])
     return Operands(dx, Weights(*d_weights), tuple(d_state))  # type: ignore[arg-type]
 
 
@@ -89,22 +87,22 @@ def _steps_in_segments(setting: Setting, operands: Operands, division: int | Non
     operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
     x, segments = operands.x, setting.segments()
     sizes = sizes_of(setting, operands, max(sum(segment.sizes) for segment, _ in segments))  # of the longest
-    of, shapes = _functions(setting, x), state_shapes(setting, operands)
-    output, state = x.new_empty(*x.shape[:-1], sizes.R), tuple([x.new_empty(*shape) for shape in shapes])
-    starts = tuple([x.new_empty(len(segments), *shape) for shape in shapes])
+    of = _functions(setting, x)
+    output, state = x.new_empty(sizes.output), tuple([x.new_empty(shape) for shape in sizes.states])
+    starts = tuple([x.new_empty(len(segments), *shape) for shape in sizes.states])
     in_large_pages([output, *starts])
     for start, first in zip(starts, operands.state, strict=True):
         start[0] = 0 if first is None else first
     how = how_divided(sizes, x.itemsize, division, threads, back=False)
     output_rows, before = output.flatten(0, -2), [*zip(*starts, strict=True)]
 
-    def scans() -> Iterator[Piece]:
-        for (segment, rows), first, last in zip(segments, before, [*before[1:], state], strict=True):
-            part = operands._replace(x=_part(x, segment, rows))
-            tensors = tensors_of(of, segment, part, first, None, [output_rows[rows], *last])
-            yield from pieces(of, segment, sizes, how, tensors)
-
-    run_in_c(of, room_of(of, len(shapes), sizes, how.threads, keep=False), x, scans())
+    scans, held = [], []  # and what C reads and writes until it is done
+    for (segment, rows), first, last in zip(segments, before, [*before[1:], state], strict=True):
+        part = operands._replace(x=_part(x, segment, rows))
+        tensors = tensors_of(of, segment, part, first, None, [output_rows[rows], *last])
+        held.append(tensors)
+        scans.append(fields(of, segment, sizes, how, tensors))
+    run_in_c(of, room_of(of, sizes, how.threads, keep=False), x, scans)
     return Run(output, state, Kept(None, starts))
 
 
@@ -121,10 +119,10 @@ def _gradients_in_segments(
     operands = Operands.of(dense(operands.flat()))  # once, or each segment would hold copies of its own
     x, segments = operands.x, setting.segments()
     sizes = sizes_of(setting, operands, max(sum(segment.sizes) for segment, _ in segments))  # of the longest
-    of, shapes = _functions(setting, x), state_shapes(setting, operands)
-    again, state = new_kept(setting, x, sizes), [x.new_empty(*shape) for shape in shapes]  # what is kept, and left
+    of = _functions(setting, x)
+    again, state = new_kept(setting, x, sizes), [x.new_empty(shape) for shape in sizes.states]  # what is kept, and left
     output = x.new_empty(sizes.N, sizes.R)
-    d_state = tuple([x.new_empty(*shape) for shape in shapes])
+    d_state = tuple([x.new_empty(shape) for shape in sizes.states])
     dx, d_weights = new_gradients(operands, needed)
     if dx is not None:
         in_large_pages([dx])
@@ -132,20 +130,18 @@ def _gradients_in_segments(
     dx_rows = None if dx is None else dx.flatten(0, -2)
     d_rows = None if upstream.output is None else upstream.output.contiguous().flatten(0, -2)
 
-    def scans() -> Iterator[Piece]:
-        arriving = upstream.state
-        for (segment, rows), *first in reversed([*zip(segments, *kept.state_prev, strict=True)]):
-            part = operands._replace(x=_part(x, segment, rows))
-            tensors = tensors_of(of, segment, part, first, again, [output, *state])
-            yield from pieces(of, segment, sizes, how, tensors)
-            d_output, d_part = (None if t is None else t[rows] for t in (d_rows, dx_rows))
-            tensors = tensors_of(of, segment, part, arriving, again, [d_output, *d_state], [d_part, *d_weights])
-            added = arriving is d_state  # not by the segment that comes first
-            yield from pieces(of, segment, sizes, how, tensors, back=True, added=added)
-            arriving = d_state
-
-    rooms = [room_of(of, len(shapes), sizes, how.threads, keep=True, back=back) for back in (False, True)]
-    run_in_c(of, max(rooms), x, scans())
+    scans, held, arriving = [], [], upstream.state
+    for (segment, rows), *first in reversed([*zip(segments, *kept.state_prev, strict=True)]):
+        part = operands._replace(x=_part(x, segment, rows))
+        forth = tensors_of(of, segment, part, first, again, [output, *state])
+        d_output, d_part = (None if t is None else t[rows] for t in (d_rows, dx_rows))
+        back = tensors_of(of, segment, part, arriving, again, [d_output, *d_state], [d_part, *d_weights])
+        held += forth, back
+        scans.append(fields(of, segment, sizes, how, forth))
+        scans.append(fields(of, segment, sizes, how, back, back=True, added=len(scans) > 1))
+        arriving = d_state
+    rooms = [room_of(of, sizes, how.threads, keep=True, back=back) for back in (False, True)]
+    run_in_c(of, max(rooms), x, scans)
     return Operands(dx, Weights(*d_weights), d_state)  # type: ignore[arg-type]
 
 

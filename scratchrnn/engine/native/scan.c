@@ -144,34 +144,31 @@ static void meet(struct team *team, int64_t size)
     __atomic_sub_fetch(&team->asleep, 1, __ATOMIC_SEQ_CST);
 }
 
-typedef void scans_of(const char *first, int64_t count, char *room, struct team *, int64_t me, int64_t size);
-
-struct work { /* what each thread of a call does: its number and the real size of the team are asked inside */
+struct work { /* of a call: of so many scans in turn, with the first of which the crew begins, the steps [done, end) */
     const struct crew *crew;
-    int64_t count;
+    int64_t count, done, end;
     char *room;
-    scans_of *scans;
+    void (*scans)(struct work *, int64_t me, int64_t size);
     struct team team;
 };
 
+/* What each thread does: its number and the real size of the team are asked inside. */
 static void join(void *given)
 {
     struct work *work = given;
-    const struct crew *crew = work->crew; /* with which the first scan begins */
+    const struct crew *crew = work->crew;
     int many = crew->threads > 1;
     uint64_t before = flush_denormals();
-    work->scans((const char *)crew, work->count, work->room, &work->team, many ? crew->thread_num() : 0,
-                many ? crew->num_threads() : 1);
+    work->scans(work, many ? crew->thread_num() : 0, many ? crew->num_threads() : 1);
     restore_denormals(before);
 }
 
-static void together(const void *first, int64_t count, char *room, scans_of *scans)
+static void together(struct work *work)
 {
-    struct work work = {first, count, room, scans};
-    if (work.crew->threads > 1)
-        work.crew->parallel(join, &work, work.crew->threads, 0);
+    if (work->crew->threads > 1)
+        work->crew->parallel(join, work, work->crew->threads, 0);
     else
-        join(&work);
+        join(work);
 }
 
 /* ---- what follows stands twice, for `real` float and double */
@@ -583,10 +580,8 @@ struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
     int64_t back;     /* whether this is its way back; then `output` and `state` are gradients, and so is `given` */
     int64_t added;    /* whether the gradients of the weights go to what is there already */
-    int64_t division;
-    int64_t T, from, to;                 /* steps in all; those of this call, counted as they are taken */
-    int64_t first_row;                   /* where the rows of step `from` begin; backward: of step `to` */
-    int64_t reverse, B, N, I, H, R;
+    int64_t division, reverse;
+    int64_t T, B, N, I, H, R;
     const int64_t *sizes;                /* the rows of each step, or NULL: B */
     const double *number;                /* what the equations have from outside */
     const real *x;                       /* [N, I] */
@@ -598,8 +593,10 @@ struct scan { /* every field has eight bytes, as Python fills them */
     real *output;                        /* [N, R]; backward: its gradient, or NULL */
     real *state[STATES];                 /* [B, .], the last; backward: in the end those of the initial, or NULL */
     real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* only backward; NULL for those that nobody needs */
-    /* what `furnish` fills */
+    /* what `piece_of` and `furnish` fill */
     int64_t keep;
+    int64_t from, to;                     /* the steps of this call, counted as they are taken */
+    int64_t first_row;                    /* where the rows of step `from` begin; backward: of step `to` */
     real *panels_ih, *panels, *panels_hr; /* the weights in panels */
     real *unprojected;                   /* forward [B, H], backward [N, H] */
     real *bias;                          /* both biases in one, [PRE * H]; NULL without */
@@ -1082,25 +1079,61 @@ static void backward(const struct scan *a, struct team *team, int64_t me, int64_
     }
 }
 
-/* One scan after the other, in the same room: what the first has left of states and gradients, the next one may take. */
-static void in_turn(const char *first, int64_t count, char *room, struct team *team, int64_t me, int64_t size)
+/* ------------------------------------------------------------------------------------------------ a call */
+
+/* Of a scan as Python gives it, the steps [done, end) in the order in which they are taken, or fewer if it has no more. */
+static struct scan piece_of(const char *given, int64_t done, int64_t end)
 {
-    for (int64_t i = 0; i < count; i++) {
-        struct scan a = {0};
-        memcpy(&a, first + i * GIVEN, GIVEN);
-        furnish(&a, (uintptr_t)room);
-        if (i > 0)
-            meet(team, size);
-        a.back ? backward(&a, team, me, size) : forward(&a, team, me, size);
+    struct scan a = {0};
+    memcpy(&a, given, GIVEN);
+    done = MAX(0, done), end = MIN(end, a.T);
+    a.from = a.back ? a.T - end : done;
+    a.to = a.back ? a.T - done : end;
+    int64_t k = a.back ? a.to : a.from, before = MIN(a.T, a.reverse ? MAX(0, a.T - 1 - k) : k);
+    a.first_row = a.sizes ? 0 : before * a.B;
+    for (int64_t t = 0; a.sizes && t < before; t++)
+        a.first_row += a.sizes[t];
+    return a;
+}
+
+/* One scan after the other, in the same room: what the first has left of states and gradients, the next one may take. */
+static void in_turn(struct work *work, int64_t me, int64_t size)
+{
+    const char *given = (const char *)work->crew;
+    for (int64_t i = 0, first = 0, begun = 0; i < work->count; i++, given += GIVEN) {
+        struct scan a = piece_of(given, work->done - first, work->end - first);
+        first += a.T;
+        if (a.from >= a.to)
+            continue;
+        furnish(&a, (uintptr_t)work->room);
+        if (begun++)
+            meet(&work->team, size);
+        a.back ? backward(&a, &work->team, me, size) : forward(&a, &work->team, me, size);
     }
 }
 
-/* What Python calls: so many scans, each of `fields` numbers of eight bytes; and how much room one takes, in bytes. */
+/* What Python calls. Of so many scans in turn, each of `fields` numbers of eight bytes, the steps from `done` on, of about
+   so many operations in all: no Ctrl-C is answered meanwhile. It gives the steps that are done, or 0 when all are. */
 const int64_t fields[] = {GIVEN / 8};
-void run_scans(const char *first, int64_t count, char *room) { together(first, count, room, in_turn); }
+int64_t run_scans(const char *first, int64_t count, char *room, int64_t done, double operations)
+{
+    struct work work = {(const struct crew *)first, count, done, done, room, in_turn};
+    int64_t steps = 0;
+    for (int64_t i = 0; i < count; i++) {
+        struct scan a = piece_of(first + i * GIVEN, 0, 0);
+        double of_step = (a.back ? 4. : 2.) * MAX(1, a.B) * GATES * a.H * (a.I + a.R);
+        steps += a.T;
+        int64_t left = MAX(0, MIN(a.T, steps - work.end)), fit = MAX(operations / of_step, work.end == done);
+        operations = fit < left ? 0 : operations - left * of_step;
+        work.end += MIN(left, fit);
+    }
+    together(&work);
+    return work.end < steps ? work.end : 0;
+}
+
+/* How much room a scan takes, in bytes. */
 int64_t room_of(const char *scan)
 {
-    struct scan a = {0};
-    memcpy(&a, scan, GIVEN);
+    struct scan a = piece_of(scan, 0, 0);
     return furnish(&a, 0);
 }

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from threading import Lock
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch._C import _are_functorch_transforms_active, _get_tracing_state, _len_torch_dispatch_stack
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from ...cells.cell import Cell
 from ...equations.equations import Equations
@@ -107,11 +109,7 @@ def _tested(cell: Cell, functions: ByDtype) -> ByDtype | Unavailable:
 
 def refused_tensors(tensors: Sequence[Tensor]) -> str | None:
     """Why not these tensors: C sees addresses, so each must be what it seems."""
-    if (
-        torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-    ):
+    if _len_torch_dispatch_stack() > 0 or _are_functorch_transforms_active() or _get_tracing_state() is not None:
         return "a mode or a transform of torch has to see every operation"
     dtype = tensors[0].dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
@@ -120,15 +118,16 @@ def refused_tensors(tensors: Sequence[Tensor]) -> str | None:
     dual = forward_ad._current_level >= 0 and not torch._C._dispatch_tls_is_dispatch_key_excluded(
         torch._C.DispatchKey.ADInplaceOrView
     )
+    strided, is_functional = torch.strided, torch._is_functional_tensor
     for t in tensors:
-        if type(t) is not Tensor and type(t) is not nn.Parameter:
+        if type(t) is not Parameter and type(t) is not Tensor:
             return f"a {type(t).__name__} is no plain tensor"
         if t.dtype is not dtype:
             return f"tensors of two dtypes, {dtype} and {t.dtype}"
-        if not t.is_cpu or t.layout is not torch.strided:
+        if not t.is_cpu or t.layout is not strided:
             return f"the CPU's dense tensors alone, not {t.layout} on {t.device}"
         if t.is_neg():
             return "a tensor whose sign is kept apart from its values"
-        if torch._is_functional_tensor(t) or (dual and forward_ad.unpack_dual(t).tangent is not None):
+        if is_functional(t) or (dual and forward_ad.unpack_dual(t).tangent is not None):
             return "a mode or a transform of torch has to see every operation"
     return None
