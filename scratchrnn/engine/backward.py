@@ -12,7 +12,7 @@ from torch import Tensor
 from ..cells.cell import State
 from ..equations.adjoint import adjoint_of
 from .columns import Operands
-from .forward import Kept, Run, Setting, move, replay, state_shapes
+from .forward import Kept, Run, Setting, entries, move, replay, state_shapes
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
 _RUN = 64  # rows of one GEMM of a weight's gradient
@@ -29,7 +29,8 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     x, columns = operands.x.flatten(0, -2), setting.columns
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
     shapes, weights = state_shapes(setting, operands), columns.arrange(operands.weights)
-    d_state = tuple(x.new_zeros(shape) if d is None else d for shape, d in zip(shapes, upstream.state, strict=True))
+    arriving = zip(shapes, upstream.state, strict=True)
+    d_state = tuple((x.new_zeros(shape) if d is None else d).squeeze(0) for shape, d in arriving)
     dx = torch.empty_like(x) if needed.x else None
     d_bias = dW_ih = dW_hh = dW_hr = None
     row_bytes = kept.pre.shape[1] * kept.pre.element_size()
@@ -51,7 +52,7 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
         if needed.weights.hr and found.d_emitted is not None:
             dW_hr = _weight_gradient(dW_hr, found.d_emitted, found.unprojected)
     d_weights = columns.taken_apart(dW_ih, dW_hh, d_bias, dW_hr)
-    return Operands(None if dx is None else dx.view_as(operands.x), d_weights, d_state)
+    return Operands(None if dx is None else dx.view_as(operands.x), d_weights, entries(d_state))
 
 
 def _weight_gradient(total: Tensor | None, d_rows: Tensor, rows: Tensor) -> Tensor:

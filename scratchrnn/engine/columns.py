@@ -38,16 +38,16 @@ class Operands(NamedTuple):
 
     x: Any  # [T, B, I], or packed rows [N, I]
     weights: Weights
-    state: tuple[Any, ...]  # [B, R], [B, H], ..., before the first step; None stands for zeros
+    state: tuple[Any, ...]  # [1, B, R], [1, B, H], ..., before the first step; None stands for zeros
 
     def flat(self) -> tuple[Any, ...]:
         """As autograd takes them."""
         return self.x, *self.weights, *self.state
 
-    def state_shapes(self, gates: int, batch: int) -> list[tuple[int, int]]:
-        """[B, R], [B, H], ..., of the states that are not given, too."""
-        further = (batch, self.weights.ih.shape[0] // gates)
-        return [(batch, self.weights.hh.shape[1]), *[further] * (len(self.state) - 1)]
+    def state_shapes(self, gates: int, batch: int) -> list[tuple[int, int, int]]:
+        """[1, B, R], [1, B, H], ..., of the states that are not given, too."""
+        further = (1, batch, self.weights.ih.shape[0] // gates)
+        return [(1, batch, self.weights.hh.shape[1]), *[further] * (len(self.state) - 1)]
 
     @classmethod
     def of(cls, flat: Sequence[Any]) -> Operands:

@@ -80,7 +80,7 @@ class Run(NamedTuple):
     """What a scan gives; or, under the same names, the gradients that come back to it."""
 
     output: Any  # [T, B, R], or packed [N, R]
-    state: tuple[Any, ...]  # [B, R], [B, H], ..., each row's after its last step
+    state: tuple[Any, ...]  # [1, B, R], [1, B, H], ..., each row's after its last step
     kept: Kept | None = None
 
 
@@ -96,8 +96,8 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
     pre_activations = (_followed if functional else _in_place)(setting, pre, weights.hh)
     take = _as_written(setting.cell) if functional else partial(step, setting.cell)
 
+    state = tuple(s.squeeze(0).contiguous() for s in state)
     batch = state[0].shape[0]
-    state = tuple(s.contiguous() for s in state)
     waiting = tuple(s[batch:] for s in state)
     before: list[State] = []
     emitted: list[Tensor] = []
@@ -117,7 +117,7 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
     kept = Kept(pre, tuple(torch.cat(s) for s in zip(*before, strict=True))) if keep else None
     # A view could not be changed in place by who receives it.
     output = torch.cat(emitted) if operands.x.dim() == 2 else torch.stack(emitted)
-    return Run(output, state, kept)
+    return Run(output, entries(state), kept)
 
 
 PreActivations = Callable[[int, Tensor], Sequence[Tensor]]  # of a step, by its number and the h before it
@@ -214,6 +214,11 @@ def move(moving: State, waiting: State, count: int) -> tuple[State, State]:
     return tuple(s[:count] for s in joined), tuple(s[count:] for s in joined)
 
 
+def entries(state: State) -> State:
+    """[1, B, .] each: a tensor of its own, also of a state that passes through."""
+    return tuple(torch.stack((s,)) for s in state)
+
+
 def replay(setting: Setting, kept: Kept, step: Callable[..., tuple[State, Any]]) -> tuple[State, Any]:
     """State (before the projection) and tape of many steps in one call: a step works row by row."""
     assert kept.pre is not None
@@ -226,8 +231,8 @@ def initial(setting: Setting, operands: Operands) -> State:
     return tuple(zeros(shape) if s is None else s for s, shape in zip(operands.state, shapes, strict=True))
 
 
-def state_shapes(setting: Setting, operands: Operands) -> list[tuple[int, int]]:
-    """[B, R], [B, H], ..."""
+def state_shapes(setting: Setting, operands: Operands) -> list[tuple[int, int, int]]:
+    """[1, B, R], [1, B, H], ..."""
     return operands.state_shapes(len(setting.cell.gates), batch_of(setting, operands))
 
 
@@ -236,7 +241,7 @@ def batch_of(setting: Setting, operands: Operands) -> int:
     first = operands.state[0]
     if first is None:
         return setting.sizes[0] if setting.sizes else 0
-    return first.shape[0]  # type: ignore[no-any-return]
+    return first.shape[-2]  # type: ignore[no-any-return]
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

@@ -54,9 +54,7 @@ def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | Non
     *tensors, state, keep = rest
     operands = Operands.of([*tensors, *state])
     run = steps(_setting(operands.flat(), cell, batch_sizes, reverse, every), operands, keep=keep)
-    # An operator may return neither an input nor one tensor twice, as a state that passes through unchanged would be.
-    last = [s.clone(memory_format=torch.contiguous_format) for s in run.state]
-    return [run.output, *last, *([] if run.kept is None else run.kept.flat())]
+    return [run.output, *run.state, *([] if run.kept is None else run.kept.flat())]
 
 
 @_scan.register_fake
@@ -66,7 +64,7 @@ def _(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | None, *
     outputs = [x.new_empty(*x.shape[:-1], state[0].shape[-1]), *(s.new_empty(s.shape) for s in state)]
     if keep and every is not None:
         length = x.shape[0] if batch_sizes is None else batch_sizes.shape[0]
-        outputs += [s.new_empty((length + every - 1) // every, *s.shape) for s in state]
+        outputs += [s.new_empty((length + every - 1) // every, *s.shape[1:]) for s in state]
     elif keep:
         rows = x.flatten(0, -2).shape[0]
         outputs.append(x.new_empty(rows, weight_ih.shape[0] // gates * pre_activations))
@@ -86,9 +84,7 @@ def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, every: 
     setting = _setting([*operands.flat(), *kept, d_output, *d_state], cell, batch_sizes, reverse, every)
     found = gradients(setting, operands, Kept.of(setting, kept), wanted, Run(d_output, tuple(d_state)))
     of_tensors = [d for d, n in zip((found.x, *found.weights), (wanted.x, *wanted.weights), strict=True) if n]
-    # Nor may it return two views of one buffer, as two states' gradients can be.
-    of_state = [d for d, n in zip(found.state, wanted.state, strict=True) if n]
-    return of_tensors + [d.clone(memory_format=torch.contiguous_format) for d in of_state]
+    return of_tensors + [d for d, n in zip(found.state, wanted.state, strict=True) if n]
 
 
 @_scan_backward.register_fake

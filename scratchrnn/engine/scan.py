@@ -41,13 +41,14 @@ def scan(
     Args:
         x: [T, B, I], or packed rows [N, I].
         batch_sizes: [T] on the CPU, the number of rows of each step, for packed rows; None for [T, B, I].
-        state: the state before the first step, [B, R] and then [B, H] for each further state; None for zeros.
+        state: the state before the first step, [1, B, R] and then [1, B, H] for each further state, an entry of a
+            layer's hx each; None for zeros.
         weights: of this layer and direction.
         reverse: take the steps from the last to the first.
         checkpoint_every: for the gradient keep the states of every so many steps alone, and run the others again.
 
     Returns:
-        What the cell emits, [T, B, R] or packed [N, R], and each row's state after its last step.
+        What the cell emits, [T, B, R] or packed [N, R], and each row's state after its last step, as `state`.
 
     Raises:
         ValueError: `checkpoint_every` in training, and the cell has no adjoint and none can be derived.

@@ -33,13 +33,13 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
 def _in_segments(setting: Setting, operands: Operands) -> Run:
     """A scan cut into scans, of which the first states are kept."""
     rows, state = operands.x.flatten(0, -2), forward.initial(setting, operands)
-    output = rows.new_empty(*operands.x.shape[:-1], state[0].shape[1])
+    output = rows.new_empty(*operands.x.shape[:-1], state[0].shape[-1])
     output_rows, starts = output.flatten(0, -2), []
     for segment, where in setting.segments():
         starts.append(state)
         run = forward.steps(segment, operands._replace(x=rows[where], state=state))
         output_rows[where], state = run.output, run.state
-    kept = Kept(None, tuple(torch.stack(s) for s in zip(*starts, strict=True)))
+    kept = Kept(None, tuple(torch.cat(s) for s in zip(*starts, strict=True)))
     return Run(output, state, kept)
 
 
@@ -54,7 +54,7 @@ def _gradients_in_segments(
     needed = needed._replace(state=(True,) * len(operands.state))  # by the segment before
     d_state = upstream.state
     for (segment, rows), *start in reversed([*zip(setting.segments(), *kept.state_prev, strict=True)]):
-        part = operands._replace(x=x[rows], state=tuple(start))
+        part = operands._replace(x=x[rows], state=tuple([s.unsqueeze(0) for s in start]))
         again = forward.steps(segment, part, keep=True).kept
         assert again is not None
         d_part = Run(None if d_output is None else d_output[rows], d_state)

@@ -158,13 +158,15 @@ class RecurrentLayer(RecurrentParameters):
         further = x.dtype if states is None else states[-1].dtype
         dtypes = precision(x, further if self._adds_to_state(layout.packed is not None) else None, self.proj_size > 0)
         D, zeros = self._directions, (None,) * len(self.cell.states)
+        one = D == self.num_layers == 1
         last: list[State] = []
         with contextlib.nullcontext() if dtypes is None else without_autocast(x):
             for k in range(self.num_layers):
                 x = x if dtypes is None else dtypes.enter(x)  # [T, B, I], or [N, I] packed
                 halves = []
                 for d in range(D):
-                    own, first = weights[k * D + d], states and tuple([s[k * D + d] for s in states])
+                    n = k * D + d
+                    own, first = weights[n], states if one or states is None else tuple([s[n : n + 1] for s in states])
                     if dtypes is not None:
                         own, first = own.map(dtypes.enter), first and tuple([cast(s, dtypes.compute) for s in first])
                     output, state = self._scan(
@@ -175,7 +177,7 @@ class RecurrentLayer(RecurrentParameters):
                 x = torch.cat(halves, -1) if D == 2 else halves[0]
                 if k < self.num_layers - 1 and self.dropout > 0 and self.training:
                     x = nn.functional.dropout(x, self.dropout)
-            stacked = tuple([torch.stack(s) for s in zip(*last, strict=True)])
+            stacked = last[0] if one else tuple([torch.cat(s) for s in zip(*last, strict=True)])
         return border.leave(self, layout, x, stacked)
 
     def _adds_to_state(self, packed: bool) -> bool:

@@ -256,7 +256,9 @@ def test_a_compiled_layer_agrees_with_eager_for_a_state_that_passes_through():
 def test_the_operators_keep_the_rules_of_custom_operators(row, case, every):
     packed, transposed = case == "packed without bias", case == "transposed states"
     layer = row.layer(IN, H, bias=not packed)
-    state = [(torch.randn(H, B).T if transposed else torch.randn(B, H)).requires_grad_() for _ in row.cell.states]
+    state = [
+        (torch.randn(1, H, B).mT if transposed else torch.randn(1, B, H)).requires_grad_() for _ in row.cell.states
+    ]
     sizes, shape = (torch.tensor([2, 2, 1]), (5, IN)) if packed else (None, (T, B, IN))
     tensors = [t if t is None else t.detach().requires_grad_() for t in (torch.randn(shape), *layer._weights(0, 0))]
     arguments = (row.cell.key, sizes, packed, every, *tensors, state)

@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
     projected: bool
     outputs: int  # G * H
     output: tuple[int, ...]  # its shape, and those
-    states: tuple[tuple[int, int], ...]  # of a row's states
+    states: tuple[tuple[int, int, int], ...]  # of a row's states
 
 
 def sizes_of(setting: Setting, operands: Operands, rows: int | None = None) -> Sizes:
@@ -52,7 +52,7 @@ def _sizes(
     x: torch.Size, W_ih: torch.Size, W_hh: torch.Size, projected: bool, gates: int, states: int, B: int, N: int | None
 ) -> Sizes:
     (outputs, I), R, H = W_ih, W_hh[1], W_ih[0] // gates  # noqa: E741
-    of_states = (B, R), *[(B, H)] * (states - 1)
+    of_states = (1, B, R), *[(1, B, H)] * (states - 1)
     return Sizes(B, x.numel() // I if N is None else N, I, H, R, projected, outputs, (*x[:-1], R), of_states)
 
 

@@ -89,14 +89,14 @@ def _steps_in_segments(setting: Setting, operands: Operands, division: int | Non
     sizes = sizes_of(setting, operands, max(sum(segment.sizes) for segment, _ in segments))  # of the longest
     of = _functions(setting, x)
     output, state = x.new_empty(sizes.output), tuple([x.new_empty(shape) for shape in sizes.states])
-    starts = tuple([x.new_empty(len(segments), *shape) for shape in sizes.states])
+    starts = tuple([x.new_empty(len(segments), *shape[1:]) for shape in sizes.states])
     in_large_pages([output, *starts])
     for start, first in zip(starts, operands.state, strict=True):
-        start[0] = 0 if first is None else first
+        start[:1] = 0 if first is None else first
     how = how_divided(sizes, x.itemsize, division, threads, back=False)
     output_rows, before = output.flatten(0, -2), [*zip(*starts, strict=True)]
 
-    scans, held = [], []  # and what C reads and writes until it is done
+    scans, held = [], []  # what C reads and writes has to live until it is done
     for (segment, rows), first, last in zip(segments, before, [*before[1:], state], strict=True):
         part = operands._replace(x=_part(x, segment, rows))
         tensors = tensors_of(of, segment, part, first, None, [output_rows[rows], *last])
@@ -130,7 +130,9 @@ def _gradients_in_segments(
     dx_rows = None if dx is None else dx.flatten(0, -2)
     d_rows = None if upstream.output is None else upstream.output.contiguous().flatten(0, -2)
 
-    scans, held, arriving = [], [], upstream.state
+    scans: list[bytes] = []
+    held: list[list[Tensor | None]] = []
+    arriving = upstream.state
     for (segment, rows), *first in reversed([*zip(segments, *kept.state_prev, strict=True)]):
         part = operands._replace(x=_part(x, segment, rows))
         forth = tensors_of(of, segment, part, first, again, [output, *state])

@@ -88,7 +88,8 @@ def _tested(cell: Cell, functions: ByDtype) -> ByDtype | Unavailable:
             x, ih, hh, bias_ih, bias_hh = (
                 (torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) for k, s in enumerate(shapes)
             )
-            state = tuple(1 + (torch.arange(B * H) + k).cos().to(dtype).view(B, H) / 2 for k in range(len(cell.states)))
+            like = [(torch.arange(B * H) + k).cos().to(dtype).view(1, B, H) for k in range(len(cell.states))]
+            state = tuple(1 + s / 2 for s in like)
             operands = Operands(x, Weights(ih, hh, bias_ih, bias_hh, None), state)
             setting = Setting(cell, [B] * T, reverse=False, native=functions)
             ours, theirs = steps(setting, operands, True), forward.steps(setting, operands, keep=True)

@@ -55,7 +55,7 @@ def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, b
     biases = [(rows,) if bias else None] * 2
     shapes = [(rows, I), (rows, R), *biases, (R, H) if R != H else None]
     weights = [None if s is None else 0.3 * torch.randn(s, dtype=dtype) for s in shapes]
-    state = tuple(torch.randn(B, H if s else R, dtype=dtype) for s in range(len(cell.states)))
+    state = tuple(torch.randn(1, B, H if s else R, dtype=dtype) for s in range(len(cell.states)))
     state = tuple(
         s.abs() + 1 if n == "n" else s for n, s in zip(cell.states, state, strict=True)
     )  # sLSTM divides by it
@@ -186,7 +186,7 @@ def test_strided_inputs_are_what_they_show():
     setting, operands = scan_of(BY_NAME["LSTM"], 4, 3, 5, 18)
     x = torch.randn(3, 5, 4, dtype=torch.float64).permute(2, 0, 1)
     weights = operands.weights._replace(hh=operands.weights.hh.T.contiguous().T)
-    state = tuple(torch.randn(1, 18, dtype=torch.float64).expand(3, 18) for _ in range(2))
+    state = tuple(torch.randn(1, 1, 18, dtype=torch.float64).expand(1, 3, 18) for _ in range(2))
     assert_same(setting, operands._replace(x=x, weights=weights, state=state))
     strided = torch.randn(72, 10, dtype=torch.float64)[:, ::2]
     assert_same(setting, operands._replace(weights=weights._replace(ih=strided)))
