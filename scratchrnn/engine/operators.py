@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..cells.cell import Cell
 from ..cells.registry import find_cell
@@ -53,8 +54,24 @@ def _scan(cell: str, batch_sizes: Tensor | None, reverse: bool, every: int | Non
     """Output and last states; if asked to, what is kept for the gradient."""
     *tensors, state, keep = rest
     operands = Operands.of([*tensors, *state])
+    _check_primal([t for t in operands.flat() if t is not None])
     run = steps(_setting(operands.flat(), cell, batch_sizes, reverse, every), operands, keep=keep)
     return [run.output, *run.state, *([] if run.kept is None else run.kept.flat())]
+
+
+def _check_primal(tensors: Sequence[Tensor]) -> None:
+    """Raise NotImplementedError, as torch does, for a dual tensor: an operator loses its tangent."""
+    if forward_ad._current_level < 0:
+        return
+    none = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
+    # Autograd's keys can tell, and they are excluded where an operator runs.
+    with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), none):
+        dual = any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    if dual:
+        raise NotImplementedError(
+            "forward-mode AD cannot follow a captured scan (torch.compile, torch.export), and would lose the tangent: "
+            "call the layer itself, or capture torch.func.jvp of it"
+        )
 
 
 @_scan.register_fake

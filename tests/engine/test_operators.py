@@ -389,7 +389,9 @@ def checkpointed(layer, x):
     return torch.autograd.grad(output.sin().sum(), [x, *layer.parameters()])
 
 
-of_jvp = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # torch's own
+of_jvp = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script:DeprecationWarning"
+)  # torch's own: `script`, `script_method`
 BESIDE = pytest.mark.parametrize("call", [double_backward, forward_mode, dual, checkpointed])
 
 
@@ -455,6 +457,23 @@ def test_forward_mode_in_another_thread_changes_nothing_in_a_compiled_layer():
             finally:
                 over.set()
             done.result(600)
+
+
+@of_jvp
+def test_a_captured_layer_refuses_a_dual_tensor_and_takes_the_others():
+    """Compiled before, or for the first time: an operator would lose the tangent and say nothing."""
+    layer, x = sr.LSTM(3, 4), torch.randn(5, 2, 3)
+    with torch.no_grad():
+        expected, exported = layer(x), torch.export.export(layer, (x,)).module()
+        for captured in (exported, torch.compile(layer, backend="aot_eager"), torch.compile(layer, backend="eager")):
+            for _ in range(2):
+                with forward_ad.dual_level():
+                    with pytest.raises(NotImplementedError, match=r"AD cannot follow a captured scan .*jvp"):
+                        captured(forward_ad.make_dual(x, torch.ones_like(x)))
+                    equal(captured(x), expected)
+                equal(captured(x), expected)
+        compiled = torch.compile(lambda x: forward_mode(layer, x)[1], backend="aot_eager")
+        torch.testing.assert_close(compiled(x), dual(layer, x).tangent)
 
 
 def unraced(call, *arguments):

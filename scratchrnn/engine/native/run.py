@@ -6,7 +6,6 @@ C less time than it takes Python to begin it.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..columns import Operands, Weights
@@ -15,7 +14,6 @@ from .call import Sizes, dense, fields, how_divided, room_of, run_in_c, sizes_of
 from .library import Functions
 from .scratch import in_large_pages
 
-_DENSE = torch.contiguous_format
 _MUCH = 1 << 20  # numbers: of results of so many some may span large pages
 
 
@@ -74,8 +72,8 @@ def gradients(
 
 def new_gradients(operands: Operands, needed: Operands) -> tuple[Tensor | None, list[Tensor | None]]:
     """Room for those of x and the weights."""
-    pairs = zip((operands.x, *operands.weights), (needed.x, *needed.weights), strict=True)
-    dx, *d_weights = [torch.empty_like(t, memory_format=_DENSE) if n and t is not None else None for t, n in pairs]
+    x, pairs = operands.x, zip((operands.x, *operands.weights), (needed.x, *needed.weights), strict=True)
+    dx, *d_weights = [x.new_empty(t.shape) if n and t is not None else None for t, n in pairs]
     return dx, d_weights
 
 
