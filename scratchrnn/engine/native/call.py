@@ -130,19 +130,12 @@ def fields(
 # ---------------------------------------------------------------------------------------------------- the call
 
 
-@lru_cache(1 << 10)
-def room_of(of: Functions, sizes: Sizes, threads: int, keep: bool, back: bool = False) -> int:
-    """The bytes that a scan takes of scan.c's room; of addresses that hangs on W_hr's and on those of what is kept."""
-    place, states = (back, 0, ONE_THREAD, 0, 0, *sizes[:5]), len(sizes.states)
-    given, kept, results = [0] * 7 + [sizes.projected] + [0] * states, [keep] * (1 + states), [0] * (1 + states)
-    addresses = *given, *kept, *results, *[0] * len(_NO_GRADIENTS)
-    return of.room(of.pack(*crew(threads), *place, *addresses))  # type: ignore[no-any-return]
-
-
-def run_in_c(of: Functions, room: int, like: Tensor, scans: Sequence[bytes]) -> None:
-    """One after the other in C, in a room of so many bytes; in pieces, between which Ctrl-C is answered."""
-    scratch, together = borrow(room, like), b"".join(scans)
-    done = of.run(together, len(scans), scratch.data_ptr(), 0, _PIECE)
+def run_in_c(of: Functions, like: Tensor, scans: Sequence[bytes]) -> None:
+    """One after the other in C; in pieces, between which Ctrl-C is answered."""
+    together, scratch = b"".join(scans), borrow(like)
+    done = -1
     while done:
-        done = of.run(together, len(scans), scratch.data_ptr(), done, _PIECE)
+        done = of.run(together, len(scans), scratch.data_ptr(), scratch.numel(), max(done, 0), _PIECE)
+        if done < 0:
+            scratch = like.new_empty(-done, dtype=torch.uint8)
     give_back(scratch)

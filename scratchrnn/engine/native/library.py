@@ -24,8 +24,7 @@ from .build import Unavailable, load
 class Functions:
     """The scan of one cell in one dtype."""
 
-    run: Any  # scans, one after the other, in a room, from a step on; it gives the step that is next, 0 for none
-    room: Any  # the bytes that one takes of it
+    run: Any  # `run_scans`
     pack: Callable[..., bytes]  # the fields of `scan`
     numbers: bool  # whether the lines have some from outside
 
@@ -51,12 +50,10 @@ def compiled(cell: Cell) -> ByDtype | str | Unavailable:
 
 
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
-    run, room = (getattr(library, f"{name}_{real}") for name in ("run_scans", "room_of"))
-    run.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
-    run.restype = ctypes.c_int64
-    room.argtypes, room.restype = [ctypes.c_char_p], ctypes.c_int64
+    run, whole = getattr(library, f"run_scans_{real}"), ctypes.c_int64
+    run.argtypes, run.restype = [ctypes.c_char_p, whole, ctypes.c_void_p, whole, whole, ctypes.c_double], whole
     fields = ctypes.c_int64.in_dll(library, f"fields_{real}").value
-    return Functions(run, room, Struct(f"{fields}q").pack, numbers)
+    return Functions(run, Struct(f"{fields}q").pack, numbers)
 
 
 def crew(threads: int) -> tuple[int, int, int, int]:

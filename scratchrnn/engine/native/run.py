@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..columns import Operands, Weights
 from ..forward import Kept, Run, Setting
-from .call import Sizes, dense, fields, how_divided, room_of, run_in_c, sizes_of, tensors_of
+from .call import Sizes, dense, fields, how_divided, run_in_c, sizes_of, tensors_of
 from .library import Functions
 from .scratch import in_large_pages
 
@@ -31,8 +31,7 @@ def steps(
         in_large_pages([output, *(kept.flat() if kept else ())])
     how = how_divided(sizes, x.itemsize, division, threads, back=False)
     tensors = tensors_of(of, setting, operands, operands.state, kept, [output, *state])
-    room = room_of(of, sizes, how.threads, keep)
-    run_in_c(of, room, x, [fields(of, setting, sizes, how, tensors)])
+    run_in_c(of, x, [fields(of, setting, sizes, how, tensors)])
     return Run(output, state, kept)
 
 
@@ -65,8 +64,7 @@ def gradients(
     how = how_divided(sizes, x.itemsize, division, threads, back=True)
     arriving, results = upstream.state, [*dense([upstream.output]), *d_state]
     tensors = tensors_of(of, setting, operands, arriving, kept, results, [dx, *d_weights])
-    room = room_of(of, sizes, how.threads, keep=True, back=True)
-    run_in_c(of, room, x, [fields(of, setting, sizes, how, tensors, back=True)])
+    run_in_c(of, x, [fields(of, setting, sizes, how, tensors, back=True)])
     return Operands(dx, Weights(*d_weights), tuple(d_state))  # type: ignore[arg-type]
 
 
@@ -100,7 +98,7 @@ def _steps_in_segments(setting: Setting, operands: Operands, division: int | Non
         tensors = tensors_of(of, segment, part, first, None, [output_rows[rows], *last])
         held.append(tensors)
         scans.append(fields(of, segment, sizes, how, tensors))
-    run_in_c(of, room_of(of, sizes, how.threads, keep=False), x, scans)
+    run_in_c(of, x, scans)
     return Run(output, state, Kept(None, starts))
 
 
@@ -140,8 +138,7 @@ def _gradients_in_segments(
         scans.append(fields(of, segment, sizes, how, forth))
         scans.append(fields(of, segment, sizes, how, back, back=True, added=len(scans) > 1))
         arriving = d_state
-    rooms = [room_of(of, sizes, how.threads, keep=True, back=back) for back in (False, True)]
-    run_in_c(of, max(rooms), x, scans)
+    run_in_c(of, x, scans)
     return Operands(dx, Weights(*d_weights), d_state)  # type: ignore[arg-type]
 
 

@@ -1113,27 +1113,25 @@ static void in_turn(struct work *work, int64_t me, int64_t size)
 }
 
 /* What Python calls. Of so many scans in turn, each of `fields` numbers of eight bytes, the steps from `done` on, of about
-   so many operations in all: no Ctrl-C is answered meanwhile. It gives the steps that are done, or 0 when all are. */
+   so many operations in all: no Ctrl-C is answered meanwhile. It gives the steps that are done, or 0 when all are; where
+   the room of so many bytes is too small, minus the bytes of one that is not, and nothing is done. */
 const int64_t fields[] = {GIVEN / 8};
-int64_t run_scans(const char *first, int64_t count, char *room, int64_t done, double operations)
+int64_t run_scans(const char *first, int64_t count, char *room, int64_t bytes, int64_t done, double operations)
 {
     struct work work = {(const struct crew *)first, count, done, done, room, in_turn};
-    int64_t steps = 0;
+    int64_t steps = 0, needed = 0;
     for (int64_t i = 0; i < count; i++) {
         struct scan a = piece_of(first + i * GIVEN, 0, 0);
+        int64_t room_of_one = furnish(&a, 0);
+        needed = MAX(needed, room_of_one);
         double of_step = (a.back ? 4. : 2.) * MAX(1, a.B) * GATES * a.H * (a.I + a.R);
         steps += a.T;
         int64_t left = MAX(0, MIN(a.T, steps - work.end)), fit = MAX(operations / of_step, work.end == done);
         operations = fit < left ? 0 : operations - left * of_step;
         work.end += MIN(left, fit);
     }
+    if (needed > bytes)
+        return -needed;
     together(&work);
     return work.end < steps ? work.end : 0;
-}
-
-/* How much room a scan takes, in bytes. */
-int64_t room_of(const char *scan)
-{
-    struct scan a = piece_of(scan, 0, 0);
-    return furnish(&a, 0);
 }

@@ -220,7 +220,7 @@ def test_nothing_is_read_that_nobody_has_written(row, monkeypatch):
     """New memory is filled with nan, and so is what a thread has kept from call to call."""
 
     borrow = scratch.borrow
-    monkeypatch.setattr(call, "borrow", lambda size, like: borrow(size, like).fill_(255))
+    monkeypatch.setattr(call, "borrow", lambda like: borrow(like).fill_(255))
     torch.use_deterministic_algorithms(True)
     try:
         for R in (None, 3) if row.projects else (None,):
