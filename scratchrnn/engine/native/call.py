@@ -1,9 +1,10 @@
-"""A call into C: how its work is divided, the fields of scan.c's `scan`, and many of them in turn."""
+"""A call into C: how its work is divided, and the fields of scan.c's `scan`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from ...cells.cell import Cell
 from ...equations.equations import Equations
 from ..columns import Operands
 from ..forward import Kept, Setting, batch_of
-from .library import Functions, available_threads, crew
+from .library import Functions, available_threads, openmp
 from .scratch import borrow, give_back
 
 ONE_THREAD, ROWS_ALONE, PANELS = range(3)
@@ -30,30 +31,26 @@ class Sizes(NamedTuple):
     """Of one scan, by its letters."""
 
     B: int
-    N: int  # rows
+    N: int  # rows in all
     I: int  # noqa: E741
     H: int
     R: int
-    projected: bool
     outputs: int  # G * H
-    output: tuple[int, ...]  # its shape, and those
-    states: tuple[tuple[int, int, int], ...]  # of a row's states
+    output: tuple[int, ...]  # [T, B, R] or [N, R]
+    states: tuple[tuple[int, int, int], ...]  # [1, B, R], [1, B, H], ...
 
 
-def sizes_of(setting: Setting, operands: Operands, rows: int | None = None) -> Sizes:
-    """Of a scan of so many rows, if not of all."""
-    x, (W_ih, W_hh, _, _, W_hr), state = operands
-    of_weights = W_ih.shape, W_hh.shape, W_hr is not None, len(setting.cell.gates)
-    return _sizes(x.shape, *of_weights, len(state), batch_of(setting, operands), rows)
+def sizes_of(setting: Setting, operands: Operands) -> Sizes:
+    """Of a scan."""
+    x, (W_ih, W_hh, *_), state = operands
+    return _sizes(x.shape, W_ih.shape, W_hh.shape, len(setting.cell.gates), len(state), batch_of(setting, operands))
 
 
 @lru_cache(1 << 10)
-def _sizes(
-    x: torch.Size, W_ih: torch.Size, W_hh: torch.Size, projected: bool, gates: int, states: int, B: int, N: int | None
-) -> Sizes:
+def _sizes(x: torch.Size, W_ih: torch.Size, W_hh: torch.Size, gates: int, states: int, B: int) -> Sizes:
     (outputs, I), R, H = W_ih, W_hh[1], W_ih[0] // gates  # noqa: E741
     of_states = (1, B, R), *[(1, B, H)] * (states - 1)
-    return Sizes(B, x.numel() // I if N is None else N, I, H, R, projected, outputs, (*x[:-1], R), of_states)
+    return Sizes(B, x.numel() // I, I, H, R, outputs, (*x[:-1], R), of_states)
 
 
 class How(NamedTuple):
@@ -63,24 +60,18 @@ class How(NamedTuple):
     threads: int
 
 
-def how_divided(sizes: Sizes, itemsize: int, division: int | None, threads: int | None, back: bool) -> How:
-    """As given, or as the sizes ask for; on the way back products outside the loop may want threads of their own."""
-    weights = sizes.outputs * sizes.R
-    tiny = 2 * sizes.B * weights < _TINY
-    large = back and sizes.N * sizes.I * sizes.outputs > _LARGE
-    if threads is None:
-        threads = 1 if tiny and not large else available_threads()
-    if division is None:
-        if threads == 1 or tiny:
-            division = ONE_THREAD
-        elif 4 * threads <= sizes.B and weights * itemsize <= _CACHED:
-            division = ROWS_ALONE
-        else:
-            division = PANELS
-    return How(division, threads if large or division != ONE_THREAD else 1)
+def how_divided(setting: Setting, sizes: Sizes, itemsize: int, back: bool) -> How:
+    """As the sizes ask for; on the way back products outside the loop may want threads of their own."""
+    weights, every = sizes.outputs * sizes.R, setting.checkpoint_every
+    rows = sizes.N if every is None else min(sizes.N, every * sizes.B)  # that are multiplied at once
+    tiny, large = 2 * sizes.B * weights < _TINY, back and rows * sizes.I * sizes.outputs > _LARGE
+    threads = 1 if tiny and not large else available_threads()
+    if threads == 1 or tiny:
+        return How(ONE_THREAD, threads if large else 1)
+    return How(ROWS_ALONE if 4 * threads <= sizes.B and weights * itemsize <= _CACHED else PANELS, threads)
 
 
-# ---------------------------------------------------------------------------------------------------- the fields
+# ---------------------------------------------------------------------------------------------------- the call
 
 
 def tensors_of(
@@ -92,15 +83,16 @@ def tensors_of(
     results: Sequence[Tensor | None],
     gradients: Sequence[Tensor | None] = _NO_GRADIENTS,
 ) -> list[Tensor | None]:
-    """Those of a scan, in the order of scan.c's fields, from the rows of each step and the numbers of the lines on.
+    """Those of a scan, in the order of scan.c's fields, from where each step's rows begin and the lines' numbers on.
 
     `states` are those before the first step, or on the way back the gradients of the last; `results` are the output
     and the states after the last step, or the gradients of the output and of the states before the first.
     """
-    packed = torch.tensor(setting.sizes, device="cpu") if operands.x.dim() == 2 else None
+    packed = operands.x.dim() == 2
+    begins = torch.tensor([0, *accumulate(setting.sizes)], device="cpu") if packed else None
     numbers = _numbers(setting.cell) if of.numbers else None
-    of_kept = (None,) * (1 + len(states)) if kept is None else kept.flat()
-    return [packed, numbers, *dense((operands.x, *operands.weights, *states)), *of_kept, *results, *gradients]
+    of_kept = (None,) * (1 + len(states)) if kept is None else (kept.pre, *kept.state_prev)
+    return [begins, numbers, *dense((operands.x, *operands.weights, *states)), *of_kept, *results, *gradients]
 
 
 def dense(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
@@ -113,29 +105,21 @@ def _numbers(cell: Cell) -> Tensor:
     return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64, device="cpu")
 
 
-def fields(
+def run_in_c(
     of: Functions,
     setting: Setting,
     sizes: Sizes,
     how: How,
-    tensors: Iterable[Tensor | None],
+    tensors: Sequence[Tensor | None],
+    every: int | None,
     back: bool = False,
-    added: bool = False,
-) -> bytes:
-    """A scan as C takes it; `added`: the gradients of the weights go to what is there already."""
-    place = back, added, how.division, setting.reverse, len(setting.sizes), *sizes[:5]
-    return of.pack(*crew(how.threads), *place, *[0 if t is None else t.data_ptr() for t in tensors])
-
-
-# ---------------------------------------------------------------------------------------------------- the call
-
-
-def run_in_c(of: Functions, like: Tensor, scans: Sequence[bytes]) -> None:
-    """One after the other in C; in pieces, between which Ctrl-C is answered."""
-    together, scratch = b"".join(scans), borrow(like)
-    done = -1
+) -> None:
+    """In pieces, between which Ctrl-C is answered."""
+    numbers = back, every or 0, how.division, setting.reverse, len(setting.sizes), *sizes[:5]
+    scan = of.pack(*openmp(), how.threads, *numbers, *[0 if t is None else t.data_ptr() for t in tensors])
+    scratch, done = borrow(), -1
     while done:
-        done = of.run(together, len(scans), scratch.data_ptr(), scratch.numel(), max(done, 0), _PIECE)
+        done = of.run(scan, scratch.data_ptr(), scratch.numel(), max(done, 0), _PIECE)
         if done < 0:
-            scratch = like.new_empty(-done, dtype=torch.uint8)
+            scratch = torch.empty(-done, dtype=torch.uint8, device="cpu")
     give_back(scratch)

@@ -24,7 +24,7 @@ from .build import Unavailable, load
 class Functions:
     """The scan of one cell in one dtype."""
 
-    run: Any  # `run_scans`
+    run: Any  # `run_scan`
     pack: Callable[..., bytes]  # the fields of `scan`
     numbers: bool  # whether the lines have some from outside
 
@@ -50,19 +50,14 @@ def compiled(cell: Cell) -> ByDtype | str | Unavailable:
 
 
 def _functions(library: ctypes.CDLL, real: str, numbers: bool) -> Functions:
-    run, whole = getattr(library, f"run_scans_{real}"), ctypes.c_int64
-    run.argtypes, run.restype = [ctypes.c_char_p, whole, ctypes.c_void_p, whole, whole, ctypes.c_double], whole
+    run, whole = getattr(library, f"run_scan_{real}"), ctypes.c_int64
+    run.argtypes, run.restype = [ctypes.c_char_p, ctypes.c_void_p, whole, whole, ctypes.c_double], whole
     fields = ctypes.c_int64.in_dll(library, f"fields_{real}").value
     return Functions(run, Struct(f"{fields}q").pack, numbers)
 
 
-def crew(threads: int) -> tuple[int, int, int, int]:
-    """The fields of scan.c's `crew`."""
-    return (*_openmp(), threads)
-
-
 @cache
-def _openmp() -> tuple[int, int, int]:
+def openmp() -> tuple[int, int, int]:
     """GOMP_parallel, omp_get_thread_num and omp_get_num_threads of the OpenMP that torch has loaded; zeros for none."""
     names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
     for library in Path(torch.__file__).with_name("lib").glob("libtorch_cpu.*"):
@@ -78,7 +73,7 @@ _process = os.getpid()
 
 def available_threads() -> int:
     """So many threads as torch would use and processors are there; in a forked child the one that calls."""
-    if os.getpid() != _process or not _openmp()[0]:
+    if os.getpid() != _process or not openmp()[0]:
         return 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(torch.get_num_threads(), allowed, _quota())

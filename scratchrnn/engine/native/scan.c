@@ -101,7 +101,7 @@ INLINE void pause_a_little(void)
 #endif
 }
 
-/* A call into C begins with this: the OpenMP that torch has loaded, by address, and so many threads. */
+/* The OpenMP that torch has loaded, by address, and so many threads. */
 struct crew {
     void (*parallel)(void (*)(void *), void *, unsigned, unsigned); /* GOMP_parallel */
     int (*thread_num)(void), (*num_threads)(void);
@@ -142,33 +142,6 @@ static void meet(struct team *team, int64_t size)
     while (__atomic_load_n(&team->turn, __ATOMIC_SEQ_CST) == turn)
         sleep_while(&team->turn, turn);
     __atomic_sub_fetch(&team->asleep, 1, __ATOMIC_SEQ_CST);
-}
-
-struct work { /* of a call: of so many scans in turn, with the first of which the crew begins, the steps [done, end) */
-    const struct crew *crew;
-    int64_t count, done, end;
-    char *room;
-    void (*scans)(struct work *, int64_t me, int64_t size);
-    struct team team;
-};
-
-/* What each thread does: its number and the real size of the team are asked inside. */
-static void join(void *given)
-{
-    struct work *work = given;
-    const struct crew *crew = work->crew;
-    int many = crew->threads > 1;
-    uint64_t before = flush_denormals();
-    work->scans(work, many ? crew->thread_num() : 0, many ? crew->num_threads() : 1);
-    restore_denormals(before);
-}
-
-static void together(struct work *work)
-{
-    if (work->crew->threads > 1)
-        work->crew->parallel(join, work, work->crew->threads, 0);
-    else
-        join(work);
 }
 
 /* ---- what follows stands twice, for `real` float and double */
@@ -579,34 +552,37 @@ static void multiply_large(const struct large *a, int fresh, struct team *team, 
 struct scan { /* every field has eight bytes, as Python fills them */
     struct crew crew;
     int64_t back;     /* whether this is its way back; then `output` and `state` are gradients, and so is `given` */
-    int64_t added;    /* whether the gradients of the weights go to what is there already */
+    int64_t every;    /* it is cut into segments of so many steps, of which the first states are kept; 0: it is not */
     int64_t division, reverse;
     int64_t T, B, N, I, H, R;
-    const int64_t *sizes;                /* the rows of each step, or NULL: B */
+    const int64_t *begins;               /* [T + 1], the row with which each step begins, or NULL: all are of B */
     const double *number;                /* what the equations have from outside */
     const real *x;                       /* [N, I] */
     const real *W_ih, *W_hh, *bias_ih, *bias_hh, *W_hr; /* [GATES * H, I or R], [GATES * H] or NULL, [R, H] or NULL */
     const real *given[STATES];           /* [B, .], before the first step; backward: of the last; NULL: zeros */
     real *pre;                           /* [N, PRE * H], what is kept: the input product, to which sums are added; */
     real *prev[STATES];                  /* [N, .], the states before each step. NULL: `furnish` makes room, of one chunk */
-                                         /* and of one step and the next [2, B, .] */
+                                         /* and of one step and the next [2, B, .]. Of segments [T / every, B, .] */
     real *output;                        /* [N, R]; backward: its gradient, or NULL */
     real *state[STATES];                 /* [B, .], the last; backward: in the end those of the initial, or NULL */
     real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* only backward; NULL for those that nobody needs */
-    /* what `piece_of` and `furnish` fill */
+    /* what is filled here */
     int64_t keep;
+    int64_t added;                        /* whether the gradients of the weights go to what is there already */
     int64_t from, to;                     /* the steps of this call, counted as they are taken */
     int64_t first_row;                    /* where the rows of step `from` begin; backward: of step `to` */
     real *panels_ih, *panels, *panels_hr; /* the weights in panels */
-    real *unprojected;                   /* forward [B, H], backward [N, H] */
+    real *unprojected;                   /* forward [B, H], backward of one chunk [., H] */
     real *bias;                          /* both biases in one, [PRE * H]; NULL without */
     real *d_pre, *d_carry;               /* of one chunk, and of the step behind it [B, PRE * H] */
-    real *d_emitted;                     /* [N, R], of what is projected */
+    real *d_emitted;                     /* of one chunk [., R], of what is projected */
     real *panels_x, *blocks;             /* rows of a chunk, and those that a thread copies */
     real *d_bias, *lost;                 /* [PRE * H], of both biases or NULL; what it has lost by rounding */
 };
 #define GIVEN offsetof(struct scan, keep) /* bytes that Python gives */
 #define FEW 8           /* rows of all steps, for which weights are not put in panels */
+#define LEAST 2e4       /* operations: in the time of so many even the smallest step is taken, */
+#define FEWEST 4        /* rows: fewer wait for the weights as long as these */
 #define CHUNK 128       /* rows, at least, that are multiplied at once on the way forward, */
 #define CHUNK_BACK 512  /* and back: they stay in the cache until they are taken */
 
@@ -614,7 +590,8 @@ INLINE int64_t rows_at(const struct scan *a, int64_t k) /* of the k-th step that
 {
     if (k < 0 || k >= a->T)
         return 0;
-    return a->sizes ? a->sizes[a->reverse ? a->T - 1 - k : k] : a->B;
+    int64_t t = a->reverse ? a->T - 1 - k : k;
+    return a->begins ? a->begins[t + 1] - a->begins[t] : a->B;
 }
 
 INLINE int64_t width(const struct scan *a, int s) { return s == 0 ? a->R : a->H; }
@@ -653,7 +630,7 @@ INLINE int64_t room_of_panels(struct weights w) { return w.count * w.size; }
 /* What a scan needs beside what it is given and gives: parts of one room. Where that begins at 0, its end is its size. */
 static uintptr_t furnish(struct scan *a, uintptr_t room)
 {
-    int64_t H = a->H, wide = PRE * H, projected = a->W_hr != NULL;
+    int64_t H = a->H, wide = PRE * H, projected = a->W_hr != NULL, rows = MIN(a->N, CHUNK_BACK + a->B);
     a->keep = a->pre != NULL;
     real *d_bias = part(&room, wide); /* first: the way back of one scan adds to that of another, and runs may lie between */
     a->d_bias = a->d_bias_ih || a->d_bias_hh ? d_bias : NULL;
@@ -661,7 +638,7 @@ static uintptr_t furnish(struct scan *a, uintptr_t room)
     int lie = !a->back && a->N <= FEW && MAX(a->I, a->R) <= SUM * V; /* of SUM terms at most each sum in a vector's place */
     a->panels = lie ? NULL : part(&room, room_of_panels(hidden_weights(a, a->back)));
     a->panels_hr = part(&room, projected ? room_of_panels(projection(a, a->back)) : 0);
-    a->unprojected = part(&room, projected ? (a->back ? a->N : a->B) * H : 0);
+    a->unprojected = part(&room, projected ? (a->back ? rows : a->B) * H : 0);
     if (!a->back) {
         a->panels_ih = lie ? NULL : part(&room, room_of_panels(input_weights(a)));
         real *bias = part(&room, wide);
@@ -672,13 +649,13 @@ static uintptr_t furnish(struct scan *a, uintptr_t room)
             a->prev[s] = part(&room, 2 * a->B * width(a, s));
         return room;
     }
-    int64_t rows = MIN(a->N, CHUNK_BACK + a->B), most = MAX(a->I, MAX(a->R, H));
+    int64_t most = MAX(a->I, MAX(a->R, H));
     a->panels_ih = part(&room, PANELS_OF(a->I, WIDE) * WIDE * V * GATES * H);
     a->panels_x = part(&room, PANELS_OF(most, WIDE) * WIDE * V * rows);
     a->blocks = part(&room, a->crew.threads * BLOCK * TERMS);
     a->d_pre = part(&room, rows * wide);
     a->d_carry = part(&room, a->B * wide);
-    a->d_emitted = part(&room, projected ? a->N * a->R : 0);
+    a->d_emitted = part(&room, projected ? rows * a->R : 0);
     for (int s = 0; s < STATES; s++) {
         real *state = part(&room, a->B * width(a, s));
         a->state[s] = a->state[s] ? a->state[s] : state;
@@ -881,8 +858,8 @@ static void forward(const struct scan *a, struct team *team, int64_t me, int64_t
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-struct backstep { /* one step: its rows, those of the step after, and where they begin */
-    int64_t n, later_n, offset;
+struct backstep { /* one step: its rows, those of the step after, and where they begin, of all and in the chunk */
+    int64_t n, later_n, offset, in_chunk;
     real *d_pre;
     const real *d_later;
 };
@@ -907,7 +884,7 @@ INLINE void pull(const struct scan *a, const struct backstep *t, int64_t row, in
         if (s > 0 || !a->W_hr)
             store_part(a->state[s] + row * H + unit, d_prev[s], n);
     if (a->W_hr)
-        store_part(a->unprojected + at, emitted, n);
+        store_part(a->unprojected + (t->in_chunk + row) * H + unit, emitted, n);
 }
 
 /* What `pull` will read, from wherever it lies: it is here by the time that dh is. */
@@ -948,14 +925,14 @@ APART void backward_tile(const struct scan *a, const struct weights *w, const st
             else
                 store_part(direct, moves ? splat(0) : dh, n);
             if (moves && a->W_hr)
-                store_part(a->d_emitted + at, dh, n);
+                store_part(a->d_emitted + (t->in_chunk + row + r) * a->R + unit, dh, n);
         }
 }
 
 APART void unproject_tile(const struct scan *a, const struct weights *w, const struct backstep *t, int64_t p, int64_t row, int R)
 {
     vec sum[8 * WIDE];
-    times_wide(R, a->B == 1, a->d_emitted + (t->offset + row) * a->R, a->R, 1, a->R, SUM, w->panels + p * w->size, sum);
+    times_wide(R, a->B == 1, a->d_emitted + (t->in_chunk + row) * a->R, a->R, 1, a->R, SUM, w->panels + p * w->size, sum);
     for (int r = 0; r < R; r++)
         for (int c = 0; c < WIDE && (p * WIDE + c) * V < a->H; c++)
             pull(a, t, row + r, (p * WIDE + c) * V, sum[r * WIDE + c]);
@@ -1027,7 +1004,7 @@ static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, i
          INPUT_GATES, H},
         {outputs, R, rows, d_hidden, width, 1, a->prev[0] + lowest * R, a->dW_hh, added, a->panels_x, a->blocks, NULL,
          HIDDEN_GATES, H},
-        {R, H, rows, a->d_emitted + lowest * R, R, 1, a->unprojected + lowest * H, a->dW_hr, added, a->panels_x, a->blocks},
+        {R, H, rows, a->d_emitted, R, 1, a->unprojected, a->dW_hr, added, a->panels_x, a->blocks},
     };
     const real *needed[] = {a->dx, a->dW_ih, a->dW_hh, a->dW_hr};
     for (int i = 0; i < 4; i++)
@@ -1057,9 +1034,10 @@ static void backward(const struct scan *a, struct team *team, int64_t me, int64_
         int64_t lowest = a->reverse ? later + rows_at(a, k) : later - rows;
         int first_chunk = k == a->T;
         while (k-- > first) {
-            struct backstep t = {rows_at(a, k), rows_at(a, k + 1), 0, NULL, d_later};
+            struct backstep t = {rows_at(a, k), rows_at(a, k + 1), 0, 0, NULL, d_later};
             t.offset = later + (a->reverse ? t.later_n : -t.n);
-            d_later = t.d_pre = a->d_pre + (t.offset - lowest) * width;
+            t.in_chunk = t.offset - lowest;
+            d_later = t.d_pre = a->d_pre + t.in_chunk * width;
             step_back(a, &t, k, team, me, size);
             later = t.offset;
         }
@@ -1072,7 +1050,7 @@ static void backward(const struct scan *a, struct team *team, int64_t me, int64_
         meet(team, size);
     }
     if (a->from == 0) {
-        struct backstep t = {0, rows_at(a, 0), 0, NULL, d_later};
+        struct backstep t = {0, rows_at(a, 0), 0, 0, NULL, d_later};
         step_back(a, &t, -1, team, me, size);
         if (me == 0)
             part_bias(a);
@@ -1081,50 +1059,108 @@ static void backward(const struct scan *a, struct team *team, int64_t me, int64_
 
 /* ------------------------------------------------------------------------------------------------ a call */
 
-/* Of a scan as Python gives it, the steps [done, end) in the order in which they are taken, or fewer if it has no more. */
-static struct scan piece_of(const char *given, int64_t done, int64_t end)
+/* How many scans are run in turn: that of the call, or one for each segment; on the way back two. */
+INLINE int64_t turns(const struct scan *a)
 {
-    struct scan a = {0};
-    memcpy(&a, given, GIVEN);
-    done = MAX(0, done), end = MIN(end, a.T);
-    a.from = a.back ? a.T - end : done;
-    a.to = a.back ? a.T - done : end;
-    int64_t k = a.back ? a.to : a.from, before = MIN(a.T, a.reverse ? MAX(0, a.T - 1 - k) : k);
-    a.first_row = a.sizes ? 0 : before * a.B;
-    for (int64_t t = 0; a.sizes && t < before; t++)
-        a.first_row += a.sizes[t];
+    return a->every ? (a->T + a->every - 1) / a->every * (a->back ? 2 : 1) : 1;
+}
+
+/* The k-th segment, of which the states are still the whole scan's. */
+static struct scan segment(const struct scan *all, int64_t k)
+{
+    struct scan a = *all;
+    int64_t from = k * a.every, T = MIN(a.every, a.T - from), first = a.reverse ? a.T - from - T : from;
+    int64_t row = a.begins ? a.begins[first] : first * a.B;
+    a.N = a.begins ? a.begins[MIN(a.every, a.T)] : a.every * a.B; /* of the longest: the first steps have most rows */
+    a.T = T;
+    a.begins = a.begins ? a.begins + first : NULL;
+    a.x += row * a.I;
+    a.output = a.output ? a.output + row * a.R : NULL;
+    a.dx = a.dx ? a.dx + row * a.I : NULL;
     return a;
 }
 
-/* One scan after the other, in the same room: what the first has left of states and gradients, the next one may take. */
-static void in_turn(struct work *work, int64_t me, int64_t size)
+/* The i-th scan. A segment begins with the states that the one before has left. On the way back each, the last one first,
+   runs again, now keeping all in the room, and then back; the one before takes its gradients of the states. */
+static struct scan turn(const struct scan *all, int64_t i, uintptr_t *room)
 {
-    const char *given = (const char *)work->crew;
-    for (int64_t i = 0, first = 0, begun = 0; i < work->count; i++, given += GIVEN) {
-        struct scan a = piece_of(given, work->done - first, work->end - first);
-        first += a.T;
-        if (a.from >= a.to)
-            continue;
-        furnish(&a, (uintptr_t)work->room);
-        if (begun++)
-            meet(&work->team, size);
-        a.back ? backward(&a, &work->team, me, size) : forward(&a, &work->team, me, size);
+    if (!all->every)
+        return *all;
+    int64_t last = (all->T - 1) / all->every, k = all->back ? last - i / 2 : i;
+    struct scan a = segment(all, k);
+    a.back = all->back && i % 2;
+    a.added = k < last;
+    if (all->back) {
+        a.pre = part(room, a.N * PRE * a.H);
+        real *output = part(room, a.N * a.R);
+        a.output = a.back ? a.output : output;
     }
+    for (int s = 0; s < STATES; s++) {
+        int64_t numbers = a.B * width(&a, s);
+        real *begin = all->prev[s] + k * numbers;
+        if (all->back) {
+            a.prev[s] = part(room, a.N * width(&a, s));
+            real *end = part(room, numbers);
+            a.given[s] = !a.back ? begin : k < last ? all->state[s] : all->given[s];
+            a.state[s] = a.back ? all->state[s] : end;
+        } else {
+            a.prev[s] = NULL;
+            a.given[s] = begin;
+            a.state[s] = k < last ? begin + numbers : all->state[s];
+        }
+    }
+    return a;
 }
 
-/* What Python calls. Of so many scans in turn, each of `fields` numbers of eight bytes, the steps from `done` on, of about
-   so many operations in all: no Ctrl-C is answered meanwhile. It gives the steps that are done, or 0 when all are; where
-   the room of so many bytes is too small, minus the bytes of one that is not, and nothing is done. */
-const int64_t fields[] = {GIVEN / 8};
-int64_t run_scans(const char *first, int64_t count, char *room, int64_t bytes, int64_t done, double operations)
+struct work { /* a call: of its scans in turn the steps from `done` to `end` */
+    const struct scan *all;
+    char *room;
+    int64_t done, end;
+    struct team team;
+};
+
+/* What each thread does: its number and the real size of the team are asked inside. */
+static void join(void *given)
 {
-    struct work work = {(const struct crew *)first, count, done, done, room, in_turn};
+    struct work *work = given;
+    const struct crew *crew = &work->all->crew;
+    int64_t many = crew->threads > 1, me = many ? crew->thread_num() : 0, size = many ? crew->num_threads() : 1;
+    uint64_t before = flush_denormals();
+    for (int64_t i = 0, first = 0, begun = 0; i < turns(work->all) && first < work->end; i++) {
+        uintptr_t room = (uintptr_t)work->room;
+        struct scan a = turn(work->all, i, &room);
+        int64_t done = MAX(0, work->done - first), end = MIN(a.T, work->end - first);
+        first += a.T;
+        if (done >= end)
+            continue;
+        a.from = a.back ? a.T - end : done;
+        a.to = a.back ? a.T - done : end;
+        int64_t k = a.back ? a.to : a.from, t = a.reverse ? MAX(0, a.T - 1 - k) : k;
+        a.first_row = a.begins ? a.begins[t] - a.begins[0] : t * a.B;
+        furnish(&a, room);
+        if (begun++)
+            meet(&work->team, size); /* in the same room */
+        a.back ? backward(&a, &work->team, me, size) : forward(&a, &work->team, me, size);
+    }
+    restore_denormals(before);
+}
+
+/* What Python calls, with so many `fields` of eight bytes: the steps from `done` on, of about so many operations in all,
+   for no Ctrl-C is answered meanwhile. It gives the steps that are done, or 0 when all are; where the room of so many bytes
+   is too small, minus the bytes of one that is not, and nothing is done. */
+const int64_t fields[] = {GIVEN / 8};
+int64_t run_scan(const void *given, char *room, int64_t bytes, int64_t done, double operations)
+{
+    struct scan all = {0};
+    memcpy(&all, given, GIVEN);
+    struct work work = {&all, room, done, done};
     int64_t steps = 0, needed = 0;
-    for (int64_t i = 0; i < count; i++) {
-        struct scan a = piece_of(first + i * GIVEN, 0, 0);
-        int64_t room_of_one = furnish(&a, 0);
+    for (int64_t i = 0; i < turns(&all); i++) {
+        uintptr_t parts = 0;
+        struct scan a = turn(&all, i, &parts);
+        int64_t room_of_one = furnish(&a, parts);
         needed = MAX(needed, room_of_one);
-        double of_step = (a.back ? 4. : 2.) * MAX(1, a.B) * GATES * a.H * (a.I + a.R);
+        double of_step = MAX(LEAST, (a.back ? 4. : 2.) * MAX(FEWEST, a.B) * GATES * a.H * (a.I + a.R));
         steps += a.T;
         int64_t left = MAX(0, MIN(a.T, steps - work.end)), fit = MAX(operations / of_step, work.end == done);
         operations = fit < left ? 0 : operations - left * of_step;
@@ -1132,6 +1168,9 @@ int64_t run_scans(const char *first, int64_t count, char *room, int64_t bytes, i
     }
     if (needed > bytes)
         return -needed;
-    together(&work);
+    if (all.crew.threads > 1)
+        all.crew.parallel(join, &work, all.crew.threads, 0);
+    else
+        join(&work);
     return work.end < steps ? work.end : 0;
 }

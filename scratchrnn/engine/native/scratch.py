@@ -17,10 +17,10 @@ _KEPT = 1 << 26  # bytes that a thread may keep: new memory costs a page fault f
 _of_thread = threading.local()
 
 
-def borrow(like: Tensor) -> Tensor:
+def borrow() -> Tensor:
     """The buffer, of as many bytes as it has; the caller's alone until it is given back: a signal may call a layer."""
     buffer: Tensor | None = _of_thread.__dict__.pop("buffer", None)
-    return like.new_empty(0, dtype=torch.uint8) if buffer is None else buffer
+    return torch.empty(0, dtype=torch.uint8, device="cpu") if buffer is None else buffer
 
 
 def give_back(buffer: Tensor) -> None:

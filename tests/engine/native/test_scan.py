@@ -1,5 +1,7 @@
 """The native scan beside the torch engine's: every layout, every division of work, and numbers that are none."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 from running import assert_as_accurate
@@ -40,10 +42,16 @@ SHAPES = [
 ]  # T, B, I, H
 
 
-@pytest.fixture(autouse=True)
-def _forced(monkeypatch):
-    """No product is too small for the threads that a test gives it."""
-    monkeypatch.setattr(call, "_LARGE", 0)
+@contextmanager
+def divided(division, threads):
+    """No step is too small, and on the way back no product, for the threads that a test gives it."""
+
+    def how(setting, sizes, itemsize, back):
+        return call.How(division, threads if back or division != call.ONE_THREAD else 1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "how_divided", how)
+        yield
 
 
 def scan_of(row, T, B, I, H, dtype=torch.float64, reverse=False, packed=False, bias=True, R=None):  # noqa: E741
@@ -82,17 +90,17 @@ def by_autograd(setting, operands, upstream):
     return torch.autograd.grad([found.output, *found.state], present(leaves), [upstream.output, *upstream.state])
 
 
-def assert_same(setting, operands, **how):
+def assert_same(setting, operands):
     """Outputs, last states, what is kept and gradients, as the torch engine has them."""
     expected = forward.steps(setting, operands, keep=True)
-    found, alone = native.steps(setting, operands, keep=True, **how), native.steps(setting, operands, **how)
+    found, alone = native.steps(setting, operands, keep=True), native.steps(setting, operands)
     close = {"rtol": 1e-12, "atol": 1e-12}
     torch.testing.assert_close([found.output, *found.state], [expected.output, *expected.state], **close)
     torch.testing.assert_close([alone.output, *alone.state], [expected.output, *expected.state], **close)
     torch.testing.assert_close(found.kept.flat(), expected.kept.flat(), **close)
     assert alone.kept is None
     upstream = upstream_of(expected)
-    gradients = native.gradients(setting, operands, found.kept, all_of(operands), upstream, **how)
+    gradients = native.gradients(setting, operands, found.kept, all_of(operands), upstream)
     torch.testing.assert_close(present(gradients.flat()), list(by_autograd(setting, operands, upstream)), **close)
 
 
@@ -110,7 +118,8 @@ def test_every_division_of_work_gives_the_same(row, how):
     for packed, reverse in ((False, False), (True, False), (True, True)):
         for T, B in ((5, 9), (1, 8)):  # of few rows the weights stay as they lie
             scan = scan_of(row, T, B, 4, 70, packed=packed, reverse=reverse)
-            assert_same(*scan, division=how[0], threads=how[1])
+            with divided(*how):
+                assert_same(*scan)
 
 
 @pytest.mark.parametrize("how", DIVISIONS.values(), ids=DIVISIONS)
@@ -118,13 +127,15 @@ def test_every_division_of_work_gives_the_same(row, how):
 @pytest.mark.parametrize("row", [row for row in ROWS if row.projects], ids=str)
 def test_a_projection_in_every_division(row, how, R):
     for packed, reverse in ((False, False), (True, False), (True, True)):
-        assert_same(*scan_of(row, 4, 7, 3, 19, R=R, packed=packed, reverse=reverse), division=how[0], threads=how[1])
+        with divided(*how):
+            assert_same(*scan_of(row, 4, 7, 3, 19, R=R, packed=packed, reverse=reverse))
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.projects], ids=str)
 def test_a_thread_alone_with_its_rows_has_the_same_ones_in_every_product(row):
     for threads in (2, 3):
-        assert_same(*scan_of(row, 6, 64, 30, 19, R=3), division=call.ROWS_ALONE, threads=threads)
+        with divided(call.ROWS_ALONE, threads):
+            assert_same(*scan_of(row, 6, 64, 30, 19, R=3))
 
 
 @pytest.mark.parametrize(
@@ -153,16 +164,18 @@ def test_float32_is_as_accurate_as_torch_nn(name, shape):
 def test_forward_bits_do_not_depend_on_the_threads_and_no_bits_on_the_run(dtype):
     for shape in ((6, 7, 9, 70), (6, 1, 9, 70), (3, 40, 300, 150)):
         setting, operands = scan_of(BY_NAME["GRU"], *shape, dtype=dtype)
-        runs = [native.steps(setting, operands, keep=True, division=d, threads=n) for d, n in DIVISIONS.values()]
+        runs = []
+        for how in DIVISIONS.values():
+            with divided(*how):
+                runs.append(native.steps(setting, operands, keep=True))
         for each in runs[1:]:
             assert torch.equal(each.output, runs[0].output)
             assert all(map(torch.equal, each.kept.flat(), runs[0].kept.flat()))
         upstream, needed = upstream_of(runs[0]), all_of(operands)
         for how in DIVISIONS.values():
-            first, *others = [
-                present(native.gradients(setting, operands, runs[0].kept, needed, upstream, *how).flat())
-                for _ in range(4)
-            ]
+            with divided(*how):
+                found = [native.gradients(setting, operands, runs[0].kept, needed, upstream) for _ in range(4)]
+            first, *others = [present(each.flat()) for each in found]
             assert all(all(map(torch.equal, each, first)) for each in others)
 
 
@@ -220,14 +233,15 @@ def test_nothing_is_read_that_nobody_has_written(row, monkeypatch):
     """New memory is filled with nan, and so is what a thread has kept from call to call."""
 
     borrow = scratch.borrow
-    monkeypatch.setattr(call, "borrow", lambda like: borrow(like).fill_(255))
+    monkeypatch.setattr(call, "borrow", lambda: borrow().fill_(255))
     torch.use_deterministic_algorithms(True)
     try:
         for R in (None, 3) if row.projects else (None,):
             for packed, reverse in ((False, False), (True, True)):
                 scan = scan_of(row, 5, 7, 3, 21, packed=packed, reverse=reverse, R=R)
                 for division in (call.ONE_THREAD, call.ROWS_ALONE, call.PANELS):
-                    assert_same(*scan, division=division, threads=2)
+                    with divided(division, 2):
+                        assert_same(*scan)
     finally:
         torch.use_deterministic_algorithms(False)
 
@@ -275,10 +289,11 @@ def test_a_long_scan_is_called_in_pieces(monkeypatch):
     for packed, reverse in ((False, False), (True, False), (True, True)):
         for division, threads in ((call.ONE_THREAD, 1), (call.PANELS, 2)):
             scan = scan_of(BY_NAME["GRU"], 5, 4, 3, 20, packed=packed, reverse=reverse)
-            assert_same(*scan, division=division, threads=threads)
+            with divided(division, threads):
+                assert_same(*scan)
 
 
-@pytest.mark.parametrize("operations", [call._PIECE, 1.0, 30_000.0])
+@pytest.mark.parametrize("operations", [call._PIECE, 1.0, 50_000.0])
 @pytest.mark.parametrize("every", [1, 2, 5])
 @each_row
 def test_segments_are_one_scan_after_the_other(row, every, operations, monkeypatch):
@@ -293,31 +308,27 @@ def test_segments_are_one_scan_after_the_other(row, every, operations, monkeypat
         upstream = upstream_of(expected)
         of_gradients = list(by_autograd(setting, operands, upstream))
         for how in ((call.ONE_THREAD, 1), (call.ONE_THREAD, 2), (call.ROWS_ALONE, 2), (call.PANELS, 3)):
-            found = native.steps(setting, operands, True, *how)
+            with divided(*how):
+                found = native.steps(setting, operands, True)
             for ours, theirs in zip(found, expected, strict=True):
                 torch.testing.assert_close(ours, theirs, **close)
             for kept in (found.kept, expected.kept):  # what one engine has kept the other may take
-                gradients = native.gradients(setting, operands, kept, all_of(operands), upstream, *how)
+                with divided(*how):
+                    gradients = native.gradients(setting, operands, kept, all_of(operands), upstream)
                 torch.testing.assert_close(present(gradients.flat()), of_gradients, **close)
 
 
-def test_segments_read_one_copy_of_what_is_strided(monkeypatch):
-    """A copy for each of those that one call takes would be as many times the weights."""
+def test_segments_of_strided_operands_are_those_of_what_they_show():
     setting, operands = scan_of(BY_NAME["LSTM"], 6, 3, 4, 18)
     setting = setting._replace(checkpoint_every=1)
     upstream = upstream_of(forward.steps(setting, operands))
     strided = Operands.of([t if t is None else t.mT.contiguous().mT if t.dim() > 1 else t for t in operands.flat()])
-    expected = native.steps(setting, operands, keep=True)
-    read = []
-    monkeypatch.setattr(native, "tensors_of", lambda *given: read.append(call.tensors_of(*given)) or read[-1])
-    found = native.steps(setting, strided, keep=True)
-    gradients = native.gradients(setting, strided, found.kept, all_of(strided), upstream)
-    for scans in (read[:6], read[6:]):
-        _, _, _, *weights = zip(*scans, strict=True)
-        assert all(len({t.data_ptr() for t in each}) == 1 for each in weights[:4])
+    expected, found = (native.steps(setting, each, keep=True) for each in (operands, strided))
     assert torch.equal(found.output, expected.output)
-    of_dense = native.gradients(setting, operands, expected.kept, all_of(operands), upstream)
-    torch.testing.assert_close(present(gradients.flat()), present(of_dense.flat()), rtol=0, atol=0)
+    of_strided, of_dense = (
+        native.gradients(setting, each, expected.kept, all_of(operands), upstream) for each in (strided, operands)
+    )
+    torch.testing.assert_close(present(of_strided.flat()), present(of_dense.flat()), rtol=0, atol=0)
 
 
 GAIN = 0.5
