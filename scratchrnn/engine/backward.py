@@ -31,7 +31,7 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     shapes, weights = state_shapes(setting, operands), columns.arrange(operands.weights)
     arriving = zip(shapes, upstream.state, strict=True)
     d_state = tuple((x.new_zeros(shape) if d is None else d).squeeze(0) for shape, d in arriving)
-    dx = torch.empty_like(x) if needed.x else None
+    dx = x.new_empty(x.shape) if needed.x else None
     d_bias = dW_ih = dW_hh = dW_hr = None
     row_bytes = kept.pre.shape[1] * kept.pre.element_size()
     for block, rows in reversed([*setting.cut(_block_lengths(setting, row_bytes))]):

@@ -241,7 +241,7 @@ def batch_of(setting: Setting, operands: Operands) -> int:
     first = operands.state[0]
     if first is None:
         return setting.sizes[0] if setting.sizes else 0
-    return first.shape[-2]  # type: ignore[no-any-return]
+    return first.shape[1]  # type: ignore[no-any-return]
 
 
 def step_sizes(x: Tensor, batch_sizes: Tensor | None) -> list[int]:

@@ -49,7 +49,7 @@ def _gradients_in_segments(
     """Of a scan cut into scans, each run again from the state that it began with."""
     x = operands.x.flatten(0, -2)
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
-    dx = torch.empty_like(x) if needed.x else None
+    dx = x.new_empty(x.shape) if needed.x else None
     d_weights: list[Any] = []
     needed = needed._replace(state=(True,) * len(operands.state))  # by the segment before
     d_state = upstream.state

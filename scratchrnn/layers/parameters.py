@@ -111,7 +111,7 @@ class RecurrentParameters(nn.Module):
         """Nothing to do: there is no cuDNN buffer. Here because code written for torch.nn calls it."""
 
     def _weights(self, k: int, d: int) -> Weights:
-        """Raise unless a layer's parameters, which anybody may have replaced, have their shapes: C sees no other."""
+        """A layer's and direction's; raise unless each, which anybody may have replaced, has its shape: C sees none."""
         suffix, registered, own = f"_l{k}_reverse" if d else f"_l{k}", self._parameters, self.__dict__
         found: dict[str, Any] = {}
         for kind, shape in self._shapes(first=k == 0):

@@ -274,6 +274,22 @@ def test_the_operators_keep_the_rules_of_custom_operators(row, case, every):
     torch.library.opcheck(OPERATORS.scan_backward.default, (*detached, kept, d_outputs, needed))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("every", [None, 2])
+@pytest.mark.parametrize("native", [False, True])
+def test_a_gradient_is_laid_out_as_a_compiled_graph_expects_it(native, every):
+    """Of an input that is dense in another order than that of its dimensions; inductor checks strides."""
+    layer = sr.LSTM(IN, H)
+    layer.checkpoint_every = every
+    x = torch.randn(IN, T, B).permute(1, 2, 0).requires_grad_()
+    with sr.native.flags(native):
+        found, expected = (
+            torch.autograd.grad(f(x)[0].sin().sum(), [x, *layer.parameters()])
+            for f in (torch.compile(layer, backend="inductor"), layer)
+        )
+    torch.testing.assert_close(found, expected)
+
+
 @each_row
 def test_forward_and_backward_run_on_fake_tensors(row):
     with FakeTensorMode():

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._C import _are_functorch_transforms_active, _get_tracing_state, _len_torch_dispatch_stack
 from torch.autograd import forward_ad
 from torch.nn import Parameter
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ...cells.cell import Cell
 from ...equations.equations import Equations
@@ -83,7 +84,8 @@ def _tested(cell: Cell, functions: ByDtype) -> ByDtype | Unavailable:
     """The functions, once one small scan by them is what the torch engine makes of it, forward and back."""
     G, T, B, I, H = len(cell.gates), 3, 2, 3, 19  # noqa: E741
     shapes = [(T, B, I), (G * H, I), (G * H, H), (G * H,), (G * H,)]
-    with torch.no_grad(), torch.device("cpu"):  # whatever device is the default where it is first called
+    # Whatever device is the default where it is first called, and whatever else is on there.
+    with _disable_current_modes(), torch.device("cpu"), torch.no_grad(), torch.autocast("cpu", enabled=False):
         for dtype, tolerance in ((torch.float32, 1e-4), (torch.float64, 1e-10)):
             x, ih, hh, bias_ih, bias_hh = (
                 (torch.arange(math.prod(s)) + k).sin().to(dtype).view(s) for k, s in enumerate(shapes)
@@ -127,8 +129,8 @@ def refused_tensors(tensors: Sequence[Tensor]) -> str | None:
             return f"tensors of two dtypes, {dtype} and {t.dtype}"
         if not t.is_cpu or t.layout is not strided:
             return f"the CPU's dense tensors alone, not {t.layout} on {t.device}"
-        if t.is_neg():
-            return "a tensor whose sign is kept apart from its values"
+        if t.is_neg() or t._is_zerotensor():
+            return "a tensor whose values are not all in memory"
         if is_functional(t) or (dual and forward_ad.unpack_dual(t).tangent is not None):
             return "a mode or a transform of torch has to see every operation"
     return None

@@ -72,7 +72,11 @@ NOT_TAKEN = {
     "a tangent": (MODE, with_a_tangent),
     "a weight's tangent": (MODE, with_the_tangent_of_a_weight),
     "traced": (MODE, lambda layer, x: torch.jit.trace(layer.requires_grad_(False), x)),
-    "signs apart": ("a tensor whose sign is kept apart", lambda layer, x: layer(negated(x))),
+    "signs apart": ("a tensor whose values are not all in memory", lambda layer, x: layer(negated(x))),
+    "zeros that nobody wrote": (
+        "a tensor whose values are not all in memory",
+        lambda layer, x: layer(torch._efficientzerotensor(x.shape)),
+    ),
 }
 
 

@@ -239,4 +239,4 @@ def test_names_that_mean_something_in_c_are_free():
         derived=[line("dint_pre = ddo"), line("dV = ddo * η")],
         gradient=lambda name: f"d{name}",
     )
-    assert build.load(emit.source(equations), "test").run_scans_float
+    assert build.load(emit.source(equations), "test").run_scan_float

@@ -8,11 +8,15 @@ import subprocess
 import sys
 import threading
 import timeit
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from table import ROWS
+from torch._subclasses import FakeTensorMode
 
 import scratchrnn as sr
 from scratchrnn.engine.native import build, choice
@@ -166,6 +170,23 @@ def test_the_status_of_a_cell_is_why_it_does_not_run(row: Any, tmp_path: Path, m
     assert sr.native.status(row.cell) == (f"cell {row.cell.name!r} has walk=True" if row.cell.walk else None)
     with sr.native.flags(enabled=False):
         assert "switched off" in str(sr.native.status(row.cell))
+
+
+AROUND: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "autocast": lambda: torch.autocast("cpu"),
+    "fake tensors": FakeTensorMode,
+    "inference": torch.inference_mode,
+    "another device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("around", AROUND)
+def test_a_cell_is_tried_as_ever_whatever_is_on_where_it_is_first_used(around: str) -> None:
+    lstm = sr.cells.lstm
+    cell = sr.Cell("NEW", lstm.gates, lstm.update, lstm.adjoint)  # of which nothing is compiled
+    with AROUND[around]():
+        assert sr.native.status(cell) is None
 
 
 @pytest.mark.compiled

@@ -395,7 +395,7 @@ def refusals():
     yield "Subclass is no plain tensor", [plain, plain.as_subclass(Subclass)]
     yield "torch.sparse_coo", [plain, plain.to_sparse()]
     yield "meta", [plain, plain.to("meta")]
-    yield "sign is kept apart", [torch.randn(2, dtype=torch.complex64).conj().imag]
+    yield "values are not all in memory", [torch.randn(2, dtype=torch.complex64).conj().imag]
 
 
 @pytest.mark.parametrize(("text", "tensors"), [*refusals()])
