@@ -12,7 +12,7 @@ from torch import Tensor
 from ..cells.cell import State
 from ..equations.adjoint import adjoint_of
 from .columns import Operands
-from .forward import Kept, Run, Setting, entries, move, replay, state_shapes
+from .forward import Kept, Run, Setting, batch_of, entries, move, replay
 
 _BLOCK_BYTES = 1 << 20  # gradients of the pre-activations of as many steps at a time as stay in a core's cache
 _RUN = 64  # rows of one GEMM of a weight's gradient
@@ -28,9 +28,9 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     assert kept.pre is not None
     x, columns = operands.x.flatten(0, -2), setting.columns
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
-    shapes, weights = state_shapes(setting, operands), columns.arrange(operands.weights)
-    arriving = zip(shapes, upstream.state, strict=True)
-    d_state = tuple((x.new_zeros(shape) if d is None else d).squeeze(0) for shape, d in arriving)
+    weights = columns.arrange(operands.weights)
+    arriving = operands.filled(upstream.state, len(setting.cell.gates), batch_of(setting, operands))
+    d_state = tuple(d.squeeze(0) for d in arriving)
     dx = x.new_empty(x.shape) if needed.x else None
     d_bias = dW_ih = dW_hh = dW_hr = None
     row_bytes = kept.pre.shape[1] * kept.pre.element_size()

@@ -44,8 +44,7 @@ class BPTT(torch.autograd.Function):
             if torch.is_grad_enabled() or _batched([d_output, *d_state]):
                 return None, *_differentiable_gradients(setting, tensors, needed, upstream)
             operands, wanted = Operands.of(tensors), Operands.of(needed)
-            found = gradients(setting, operands, Kept.of(setting, kept), wanted, upstream).flat()
-            return None, *[d if need else None for d, need in zip(found, needed, strict=True)]
+            return None, *gradients(setting, operands, Kept.of(setting, kept), wanted, upstream).flat()
 
 
 def _batched(d_outputs: Sequence[Tensor | None]) -> bool:

@@ -44,10 +44,11 @@ class Operands(NamedTuple):
         """As autograd takes them."""
         return self.x, *self.weights, *self.state
 
-    def state_shapes(self, gates: int, batch: int) -> list[tuple[int, int, int]]:
-        """[1, B, R], [1, B, H], ..., of the states that are not given, too."""
-        further = (1, batch, self.weights.ih.shape[0] // gates)
-        return [(1, batch, self.weights.hh.shape[1]), *[further] * (len(self.state) - 1)]
+    def filled(self, state: Sequence[Any], gates: int, batch: int) -> tuple[Tensor, ...]:
+        """States or their gradients, [1, B, R], [1, B, H], ..., with zeros where there is none."""
+        ih, hh = self.weights.ih, self.weights.hh
+        widths = [hh.shape[1], *[ih.shape[0] // gates] * (len(state) - 1)]
+        return tuple(ih.new_zeros(1, batch, width) if s is None else s for s, width in zip(state, widths, strict=True))
 
     @classmethod
     def of(cls, flat: Sequence[Any]) -> Operands:

@@ -227,13 +227,7 @@ def replay(setting: Setting, kept: Kept, step: Callable[..., tuple[State, Any]])
 
 def initial(setting: Setting, operands: Operands) -> State:
     """The states before the first step; zeros for one that is not given."""
-    shapes, zeros = state_shapes(setting, operands), operands.weights.ih.new_zeros
-    return tuple(zeros(shape) if s is None else s for s, shape in zip(operands.state, shapes, strict=True))
-
-
-def state_shapes(setting: Setting, operands: Operands) -> list[tuple[int, int, int]]:
-    """[1, B, R], [1, B, H], ..."""
-    return operands.state_shapes(len(setting.cell.gates), batch_of(setting, operands))
+    return operands.filled(operands.state, len(setting.cell.gates), batch_of(setting, operands))
 
 
 def batch_of(setting: Setting, operands: Operands) -> int:

@@ -35,9 +35,8 @@ def scan(
     """As `engine.scan`; `differentiable`: keep what BPTT needs."""
     how = cell.key, batch_sizes, reverse, checkpoint_every
     x, batch = operands.x, operands.x.shape[1] if batch_sizes is None else int(batch_sizes[0])
-    shapes = operands.state_shapes(len(cell.gates), batch)
-    state = [x.new_zeros(shape) if s is None else s for s, shape in zip(operands.state, shapes, strict=True)]
-    output, *states = _scan(*how, x, *operands.weights, state, differentiable)
+    state = operands.filled(operands.state, len(cell.gates), batch)
+    output, *states = _scan(*how, x, *operands.weights, list(state), differentiable)
     return Run(output, tuple(states[: len(cell.states)]))
 
 
@@ -100,8 +99,7 @@ def _scan_backward(cell: str, batch_sizes: Tensor | None, reverse: bool, every: 
     operands, wanted = Operands.of([*tensors, *state]), Operands.of(needed)
     setting = _setting([*operands.flat(), *kept, d_output, *d_state], cell, batch_sizes, reverse, every)
     found = gradients(setting, operands, Kept.of(setting, kept), wanted, Run(d_output, tuple(d_state)))
-    of_tensors = [d for d, n in zip((found.x, *found.weights), (wanted.x, *wanted.weights), strict=True) if n]
-    return of_tensors + [d for d, n in zip(found.state, wanted.state, strict=True) if n]
+    return [d for d in found.flat() if d is not None]
 
 
 @_scan_backward.register_fake

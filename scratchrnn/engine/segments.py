@@ -22,12 +22,13 @@ def steps(setting: Setting, operands: Operands, keep: bool = False) -> Run:
 
 
 def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands, upstream: Run) -> Operands:
-    """The gradients of the operands, of a scan that has kept what they need: see `backward.gradients`."""
+    """The gradients of the operands that are needed, by what the scan has kept: see `backward.gradients`."""
     if setting.native:
-        return native.gradients(setting, operands, kept, needed, upstream)
-    if setting.checkpoint_every is not None:
-        return _gradients_in_segments(setting, operands, kept, needed, upstream)
-    return backward.gradients(setting, operands, kept, needed, upstream)
+        by = native.gradients
+    else:
+        by = backward.gradients if setting.checkpoint_every is None else _gradients_in_segments
+    found = by(setting, operands, kept, needed, upstream).flat()
+    return Operands.of([d if n else None for d, n in zip(found, needed.flat(), strict=True)])
 
 
 def _in_segments(setting: Setting, operands: Operands) -> Run:

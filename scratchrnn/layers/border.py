@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -17,17 +17,14 @@ from .sequences import Layout
 _RNN_MODES = tuple(twin.cell.name for twin in TWINS if twin.layer is nn.RNN)
 
 
-class Entered(NamedTuple):
-    """One call, checked: time-major, the sequences sorted, and a state for each of the cell's, or none."""
+def enter(
+    layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any
+) -> tuple[Tensor, State | None, list[Weights], Layout]:
+    """Raise what torch.nn raises, in its order, or give the call in the engine's layout, with the caller's own.
 
-    x: Tensor  # [T, B, I], or rows [N, I] of packed sequences
-    states: State | None  # [L * D, B, .], None for zeros
-    weights: list[Weights]  # of layer k, direction d at k * D + d
-    layout: Layout
-
-
-def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -> Entered:
-    """Raise what torch.nn raises, in its order, or give the call in the engine's layout."""
+    x [T, B, I], or rows [N, I] of sorted packed sequences; the states [L * D, B, .], None for zeros; the weights of
+    layer k, direction d at k * D + d.
+    """
     kind, D = type(layer).__name__, layer._directions
     weights = [layer._weights(k, d) for k in range(layer.num_layers) for d in range(D)]
     if isinstance(input, PackedSequence):
@@ -43,7 +40,7 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
         if layout.packed is None:
             arguments.check_state_dimensions(layer.cell.states, states, layout.unbatched)
         if layout.unbatched:
-            states = tuple([layout.batched_state(s) for s in states])
+            states = tuple([s.unsqueeze(1) for s in states])
         layer.check_forward_args(batched, states[0] if len(states) == 1 else states, layout.batch_sizes)
         states = _permuted(layer, states, layout.sorted_indices)
     flat = [w for group in weights for w in group if w is not None]
@@ -51,14 +48,14 @@ def enter(layer: RecurrentParameters, input: Tensor | PackedSequence, hx: Any) -
     x = layout.enter(batched)
     if x.size(0) == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    return Entered(x, states, weights, layout)
+    return x, states, weights, layout
 
 
 def leave(layer: RecurrentParameters, layout: Layout, output: Tensor, states: State) -> tuple[Any, Any]:
     """As the caller laid it out: the output, and one state or a tuple of several."""
     states = _permuted(layer, states, layout.unsorted_indices)
     if layout.unbatched:
-        states = tuple([layout.leave_state(s) for s in states])
+        states = tuple([s.squeeze(1) for s in states])
     return layout.leave(output), states[0] if len(states) == 1 else states
 
 

@@ -36,13 +36,6 @@ class Layout:
             return output.squeeze(1)
         return output.transpose(0, 1) if self.batch_first else output
 
-    def batched_state(self, state: Tensor) -> Tensor:
-        """[L * D, B, H]"""
-        return state.unsqueeze(1) if self.unbatched else state
-
-    def leave_state(self, state: Tensor) -> Tensor:
-        return state.squeeze(1) if self.unbatched else state
-
 
 def permute_rows(state: Tensor, indices: Tensor | None) -> Tensor:
     """The sequences of a state [L * D, B, H] in another order; None leaves it as it is."""
