@@ -290,17 +290,30 @@ INLINE vec expm1_near_0(vec r) { return r + r * r * exp_series(r); }
 #define AHEAD 16  /* terms of a panel that are fetched before their turn, by a tile that has time to spare: a full one */
 #define RUN 64    /* of one sum of a gradient outside the loop, which lose the most: the signs of their terms differ */
 
-/* The weights of a product y = W x, in panels or as they lie. */
+/* The weights of a product, in panels or as they lie. */
 struct weights {
     const real *W;
-    int64_t stride; /* of its rows */
+    int64_t stride;         /* of its rows */
     real *panels;           /* NULL: as they lie */
     int64_t outputs, terms; /* outputs of one gate */
     int64_t size, count;    /* of a panel, and of panels */
     const int *gates;       /* which gates its blocks of H rows are, or NULL */
-    int64_t H;              /* of the hidden product's way back, whose terms are those rows */
+    int64_t H;
 };
 #define PANELS_OF(outputs, vectors) (((outputs) + (vectors) * V - 1) / ((vectors) * V))
+
+/* Of y = W x for all gates, W [GATES * H, terms]. */
+INLINE struct weights of_gates(const real *W, int64_t terms, real *panels, const int *gates, int64_t H)
+{
+    return (struct weights){W, terms, panels, H, terms, COLUMNS * V * terms, PANELS_OF(H, UNITS), gates, H};
+}
+
+/* Of so many outputs: y = x W, W [terms, outputs], of which the rows may be gates', or y = W x, W [outputs, terms]. */
+INLINE struct weights wide(const real *W, int64_t stride, int64_t outputs, int64_t terms, real *panels, const int *gates,
+                           int64_t H)
+{
+    return (struct weights){W, stride, panels, outputs, terms, WIDE * V * terms, PANELS_OF(outputs, WIDE), gates, H};
+}
 
 /* Where in the weights the k-th row of the blocks of `pre` lies. */
 INLINE int64_t row_of(const int *gates, int64_t H, int64_t k) { return gates ? gates[k / H] * H + k % H : k; }
@@ -478,15 +491,13 @@ static struct share share_of(const struct weights *w, int by_panels, int64_t row
 /* ------------------------------------------------------------------------------------------------ large products */
 
 struct large { /* y [N, outputs] = x W, or y + x W */
-    int64_t N, outputs, terms;
+    struct weights w;
+    int64_t N;
     const real *x;
     int64_t stride, across; /* of x [N, terms], or across [terms, N] */
-    const real *W; /* [terms, outputs] */
     real *y;
     int64_t added;
-    real *panels, *blocks; /* room for W, and, of x across, for BLOCK * TERMS numbers for each thread */
-    const int *gates_W, *gates_y; /* which gates their blocks of H rows are, or NULL */
-    int64_t H;
+    const int *gates; /* which gates the blocks of H rows of y are, or NULL */
 };
 #define TERMS 512 /* so many terms of a product at a time, and so many */
 #define BLOCK 96  /* rows of y, which stay in the cache while the panels pass by */
@@ -498,12 +509,12 @@ APART void large_tile(const struct large *a, int64_t first, int64_t rows, const 
     vec sum[8 * WIDE];
     for (int r = 0; r < rows; r++)
         UNROLL for (int c = 0; c < WIDE; c++)
-            __builtin_prefetch(a->y + row_of(a->gates_y, a->H, first + r) * a->outputs + unit + c * V, 1);
+            __builtin_prefetch(a->y + row_of(a->gates, a->w.H, first + r) * a->w.outputs + unit + c * V, 1);
     times_wide(rows, 0, x, stride, step, n, RUN, panel, sum);
     for (int r = 0; r < rows; r++) {
-        real *y = a->y + row_of(a->gates_y, a->H, first + r) * a->outputs + unit;
+        real *y = a->y + row_of(a->gates, a->w.H, first + r) * a->w.outputs + unit;
         UNROLL for (int c = 0; c < WIDE; c++) {
-            int64_t left = MAX(0, a->outputs - unit - c * V);
+            int64_t left = MAX(0, a->w.outputs - unit - c * V);
             if (k > 0 || a->added)
                 sum[r * WIDE + c] += load_part(y + c * V, left);
             store_part(y + c * V, sum[r * WIDE + c], left);
@@ -511,11 +522,10 @@ APART void large_tile(const struct large *a, int64_t first, int64_t rows, const 
     }
 }
 
-/* `fresh`: W is still to be put in panels, each as it is needed. */
-static void multiply_large(const struct large *a, int fresh, struct team *team, int64_t me, int64_t size)
+/* `fresh`: W is still to be put in panels, each as it is needed. Each thread has room for BLOCK * TERMS numbers of x. */
+static void multiply_large(const struct large *a, int fresh, real *blocks_of_x, struct team *team, int64_t me, int64_t size)
 {
-    struct weights w = {a->W, a->outputs, a->panels, a->outputs, a->terms, WIDE * V * a->terms, PANELS_OF(a->outputs, WIDE),
-                        a->gates_W, a->H};
+    struct weights w = a->w;
     struct share s = share_of(&w, !a->across && w.count >= size, 1, 1, me, size);
     int64_t blocks = (a->N + BLOCK - 1) / BLOCK, groups = s.groups, mine = s.tile;
     blocks = (blocks + groups - 1) / groups * groups;
@@ -525,10 +535,10 @@ static void multiply_large(const struct large *a, int fresh, struct team *team, 
         meet(team, size);
         fresh = 0;
     }
-    for (int64_t k = 0; k == 0 || k < a->terms; k += TERMS)
+    for (int64_t k = 0; k == 0 || k < w.terms; k += TERMS)
         for (int64_t b = mine; b < blocks; b += groups) {
-            int64_t first = a->N * b / blocks, rows = a->N * (b + 1) / blocks - first, n = MIN(TERMS, a->terms - k);
-            real *block = a->across ? a->blocks + me * BLOCK * TERMS : NULL;
+            int64_t first = a->N * b / blocks, rows = a->N * (b + 1) / blocks - first, n = MIN(TERMS, w.terms - k);
+            real *block = blocks_of_x + me * BLOCK * TERMS;
             const real *x = a->across ? block : a->x + first * a->stride + k;
             int64_t stride = a->across ? 1 : a->stride, step = a->across ? BLOCK : 1;
             int64_t tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE);
@@ -598,23 +608,18 @@ INLINE int64_t width(const struct scan *a, int s) { return s == 0 ? a->R : a->H;
 
 INLINE struct weights hidden_weights(const struct scan *a, int backward)
 {
-    if (backward)
-        return (struct weights){a->W_hh, a->R, a->panels, a->R, GATES * a->H, WIDE * V * GATES * a->H, PANELS_OF(a->R, WIDE),
-                                HIDDEN_GATES, a->H};
-    return (struct weights){a->W_hh, a->R, a->panels, a->H, a->R, COLUMNS * V * a->R, PANELS_OF(a->H, UNITS),
-                            HIDDEN_GATES, a->H};
+    return backward ? wide(a->W_hh, a->R, a->R, GATES * a->H, a->panels, HIDDEN_GATES, a->H)
+                    : of_gates(a->W_hh, a->R, a->panels, HIDDEN_GATES, a->H);
 }
 
 INLINE struct weights input_weights(const struct scan *a)
 {
-    return (struct weights){a->W_ih, a->I, a->panels_ih, a->H, a->I, COLUMNS * V * a->I, PANELS_OF(a->H, UNITS),
-                            INPUT_GATES, a->H};
+    return of_gates(a->W_ih, a->I, a->panels_ih, INPUT_GATES, a->H);
 }
 
 INLINE struct weights projection(const struct scan *a, int backward)
 {
-    int64_t terms = backward ? a->R : a->H, outputs = backward ? a->H : a->R;
-    return (struct weights){a->W_hr, a->H, a->panels_hr, outputs, terms, WIDE * V * terms, PANELS_OF(outputs, WIDE), NULL, 0};
+    return wide(a->W_hr, a->H, backward ? a->H : a->R, backward ? a->R : a->H, a->panels_hr, NULL, 0);
 }
 
 /* The next part of the room, for so many numbers: it begins with a line of the cache. */
@@ -999,18 +1004,17 @@ static void multiply_chunk(const struct scan *a, int64_t lowest, int64_t rows, i
     int64_t width = PRE * a->H, outputs = GATES * a->H, I = a->I, H = a->H, R = a->R, added = a->added || !first;
     const real *d_hidden = a->d_pre + SPLIT * H;
     struct large products[] = {
-        {rows, I, outputs, a->d_pre, width, 0, a->W_ih, a->dx + lowest * I, 0, a->panels_ih, NULL, INPUT_GATES, NULL, H},
-        {outputs, I, rows, a->d_pre, width, 1, a->x + lowest * I, a->dW_ih, added, a->panels_x, a->blocks, NULL,
-         INPUT_GATES, H},
-        {outputs, R, rows, d_hidden, width, 1, a->prev[0] + lowest * R, a->dW_hh, added, a->panels_x, a->blocks, NULL,
-         HIDDEN_GATES, H},
-        {R, H, rows, a->d_emitted, R, 1, a->unprojected, a->dW_hr, added, a->panels_x, a->blocks},
+        {wide(a->W_ih, I, I, outputs, a->panels_ih, INPUT_GATES, H), rows, a->d_pre, width, 0, a->dx + lowest * I},
+        {wide(a->x + lowest * I, I, I, rows, a->panels_x, NULL, H), outputs, a->d_pre, width, 1, a->dW_ih, added, INPUT_GATES},
+        {wide(a->prev[0] + lowest * R, R, R, rows, a->panels_x, NULL, H), outputs, d_hidden, width, 1, a->dW_hh, added,
+         HIDDEN_GATES},
+        {wide(a->unprojected, H, H, rows, a->panels_x, NULL, H), R, a->d_emitted, R, 1, a->dW_hr, added},
     };
     const real *needed[] = {a->dx, a->dW_ih, a->dW_hh, a->dW_hr};
     for (int i = 0; i < 4; i++)
         if (needed[i]) {
             meet(team, size); /* the one before has its room */
-            multiply_large(products + i, i > 0 || first, team, me, size);
+            multiply_large(products + i, i > 0 || first, a->blocks, team, me, size);
         }
     if (a->d_bias)
         add_rows(a, rows, added, me, size);
