@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...cells.cell import Cell
 from ...equations.equations import Equations
 from ..columns import Operands
 from ..forward import Kept, Setting, batch_of
@@ -74,52 +73,40 @@ def how_divided(setting: Setting, sizes: Sizes, itemsize: int, back: bool) -> Ho
 # ---------------------------------------------------------------------------------------------------- the call
 
 
-def tensors_of(
-    of: Functions,
+def run_in_c(
     setting: Setting,
     operands: Operands,
+    sizes: Sizes,
     states: Sequence[Tensor | None],
     kept: Kept | None,
     results: Sequence[Tensor | None],
-    gradients: Sequence[Tensor | None] = _NO_GRADIENTS,
-) -> list[Tensor | None]:
-    """Those of a scan, in the order of scan.c's fields, from where each step's rows begin and the lines' numbers on.
+    gradients: Sequence[Tensor | None] | None = None,
+) -> None:
+    """A scan, or with `gradients`, those of x and the weights, its way back; in pieces, so that Ctrl-C is answered.
 
     `states` are those before the first step, or on the way back the gradients of the last; `results` are the output
     and the states after the last step, or the gradients of the output and of the states before the first.
     """
-    packed = operands.x.dim() == 2
-    begins = torch.tensor([0, *accumulate(setting.sizes)], device="cpu") if packed else None
-    numbers = _numbers(setting.cell) if of.numbers else None
+    x, back = operands.x, gradients is not None
+    of: Functions = setting.native[x.dtype]
+    how = how_divided(setting, sizes, x.itemsize, back)
+    begins = torch.tensor([0, *accumulate(setting.sizes)], device="cpu") if x.dim() == 2 else None
+    outside = [*Equations(setting.cell).numbers.values()] if of.numbers else None  # as they are now
+    numbers = None if outside is None else torch.tensor(outside, dtype=torch.float64, device="cpu")
     of_kept = (None,) * (1 + len(states)) if kept is None else (kept.pre, *kept.state_prev)
-    return [begins, numbers, *dense((operands.x, *operands.weights, *states)), *of_kept, *results, *gradients]
-
-
-def dense(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
-    """Each as C reads it: row by row, without gaps."""
-    return [None if t is None else t.contiguous() for t in tensors]
-
-
-def _numbers(cell: Cell) -> Tensor:
-    """Those that the lines have from outside, as they are now."""
-    return torch.tensor([*Equations(cell).numbers.values()], dtype=torch.float64, device="cpu")
-
-
-def run_in_c(
-    of: Functions,
-    setting: Setting,
-    sizes: Sizes,
-    how: How,
-    tensors: Sequence[Tensor | None],
-    every: int | None,
-    back: bool = False,
-) -> None:
-    """In pieces, between which Ctrl-C is answered."""
-    numbers = back, every or 0, how.division, setting.reverse, len(setting.sizes), *sizes[:5]
-    scan = of.pack(*openmp(), how.threads, *numbers, *[0 if t is None else t.data_ptr() for t in tensors])
+    given = dense((x, *operands.weights, *states))
+    tensors = begins, numbers, *given, *of_kept, *results, *(gradients or _NO_GRADIENTS)
+    every = (setting.checkpoint_every or 0) if kept else 0
+    fields = *openmp(), how.threads, back, every, how.division, setting.reverse, len(setting.sizes), *sizes[:5]
+    scan = of.pack(*fields, *[0 if t is None else t.data_ptr() for t in tensors])
     scratch, done = borrow(), -1
     while done:
         done = of.run(scan, scratch.data_ptr(), scratch.numel(), max(done, 0), _PIECE)
         if done < 0:
             scratch = torch.empty(-done, dtype=torch.uint8, device="cpu")
     give_back(scratch)
+
+
+def dense(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Each as C reads it: row by row, without gaps."""
+    return [None if t is None else t.contiguous() for t in tensors]

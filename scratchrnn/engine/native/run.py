@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from ..columns import Operands, Weights
 from ..forward import Kept, Run, Setting
-from .call import Sizes, dense, how_divided, run_in_c, sizes_of, tensors_of
-from .library import Functions
+from .call import Sizes, dense, run_in_c, sizes_of
 from .scratch import in_large_pages
 
 _MUCH = 1 << 20  # numbers: of results of so many some may span large pages
@@ -20,9 +17,7 @@ def steps(setting: Setting, operands: Operands, keep: bool = False) -> Run:
     kept = _new_kept(setting, operands, sizes) if keep else None
     if sizes.N * sizes.outputs >= _MUCH:
         in_large_pages([output, *(kept.flat() if kept else ())])
-    of, how = _functions(setting, x), how_divided(setting, sizes, x.itemsize, back=False)
-    tensors = tensors_of(of, setting, operands, operands.state, kept, [output, *state])
-    run_in_c(of, setting, sizes, how, tensors, setting.checkpoint_every if keep else None)
+    run_in_c(setting, operands, sizes, operands.state, kept, [output, *state])
     return Run(output, state, kept)
 
 
@@ -48,13 +43,6 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     d_state = [x.new_empty(shape) if n or every else None for shape, n in zip(sizes.states, needed.state, strict=True)]
     if dx is not None and sizes.N * sizes.outputs >= _MUCH:
         in_large_pages([dx])
-    of, how = _functions(setting, x), how_divided(setting, sizes, x.itemsize, back=True)
     results = [*dense([upstream.output]), *d_state]
-    tensors = tensors_of(of, setting, operands, upstream.state, kept, results, [dx, *d_weights])
-    run_in_c(of, setting, sizes, how, tensors, every, back=True)
+    run_in_c(setting, operands, sizes, upstream.state, kept, results, [dx, *d_weights])
     return Operands(dx, Weights(*d_weights), tuple(d_state))  # type: ignore[arg-type]
-
-
-def _functions(setting: Setting, x: Tensor) -> Functions:
-    found: Functions = setting.native[x.dtype]
-    return found

@@ -50,7 +50,7 @@ def divided(division, threads):
         return call.How(division, threads if back or division != call.ONE_THREAD else 1)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "how_divided", how)
+        patch.setattr(call, "how_divided", how)
         yield
 
 
