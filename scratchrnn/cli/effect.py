@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from .terminal import progress
 def effect(cells: Sequence[Cell], seeds: int, console: Any) -> Section:
     """The share of right answers of every cell in every task, from every seed."""
     rows: list[tuple[Entry, ...]] = []
-    with progress(console, len(TASKS) * len(cells) * seeds) as update:
+    models = len(TASKS) * len(cells) * seeds
+    print(f"training {models} small models, a second or two each; fewer with --seeds", file=sys.stderr)
+    with progress(console, models) as update:
         for task in TASKS:
             rows.append((f"{task.name}: {task.says}",))
             for cell in cells:

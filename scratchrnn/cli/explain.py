@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..cells.cell import Cell
@@ -75,6 +76,7 @@ def run(options: argparse.Namespace, console: Any) -> int:
         return 0
     I = _INPUT_SIZE if options.input_size is None else options.input_size  # noqa: E741
     H = _HIDDEN_SIZE if options.hidden_size is None else options.hidden_size
+    sections: Iterable[Section]
     agree = True
     if options.diff:
         sections = compared(given, others[0], I, H)
@@ -129,12 +131,14 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{form} does not go with {'--adjoint, which is Python' if options.adjoint else '--c'}")
 
 
-def _reduced(cell: Cell, reduced: Cell, I: int, H: int, seeds: int | None, console: Any) -> list[Section]:  # noqa: E741
-    """The two cells beside each other, and what each of them learns."""
+def _reduced(cell: Cell, reduced: Cell, I: int, H: int, seeds: int | None, console: Any) -> Iterator[Section]:  # noqa: E741
+    """The two cells beside each other, and, when these are shown, what each of them learns."""
     seeds = _SEEDS if seeds is None else seeds
     sections = compared(cell, reduced, I, H)
     sections[0].parts.insert(0, inspect.getdoc(reduced.update) or "")
-    return sections + ([effect((cell, reduced), seeds, console)] if seeds else [])
+    yield from sections
+    if seeds:
+        yield effect((cell, reduced), seeds, console)
 
 
 def named_cell(name: str) -> Cell:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby, zip_longest
 from typing import Any
 
@@ -13,14 +13,15 @@ from ..equations.latex import TILDE
 from ..equations.sections import SHOWN, Entry, Equation, Section, Table
 
 
-def show(sections: Sequence[Section], form: str, console: Any) -> None:
-    """Print them: `form` is "markdown", "latex", or "" for a terminal."""
-    if form == "markdown":
-        console.print("\n".join(_markdown(sections)))
-    elif form == "latex":
-        console.print("\n".join(_latex(sections)))
-    else:
-        _on_terminal(sections, console)
+def show(sections: Iterable[Section], form: str, console: Any) -> None:
+    """Print each as soon as it is made: `form` is "markdown", "latex", or "" for a terminal."""
+    for k, section in enumerate(sections):
+        if form == "markdown":
+            console.print("\n".join(_markdown(section, k)))
+        elif form == "latex":
+            console.print("\n".join(_latex(section, k)))
+        else:
+            _on_terminal(section, k, console)
 
 
 # ------------------------------------------------------------------------------------------------- terminal
@@ -29,19 +30,18 @@ _MARGIN = 2
 _BESIDE = 48  # columns: a value stands beside its line, below one that is longer
 
 
-def _on_terminal(sections: Sequence[Section], console: Any) -> None:
-    for k, section in enumerate(sections):
-        console.print(section.title, style="bold")
-        for part in section.parts:
-            console.print()
-            if isinstance(part, str):
-                color = "red" if part.startswith("DIFFERS") else None
-                console.print(part, style=color, soft_wrap=False)
-            else:
-                for row in _columns(part) if isinstance(part, Table) else _aligned(part):
-                    console.print(f"{' ' * _MARGIN}{row}")
-        if k + 1 < len(sections):
-            console.print("\n")
+def _on_terminal(section: Section, k: int, console: Any) -> None:
+    if k:
+        console.print("\n")
+    console.print(section.title, style="bold")
+    for part in section.parts:
+        console.print()
+        if isinstance(part, str):
+            color = "red" if part.startswith("DIFFERS") else None
+            console.print(part, style=color, soft_wrap=False)
+        else:
+            for row in _columns(part) if isinstance(part, Table) else _aligned(part):
+                console.print(f"{' ' * _MARGIN}{row}")
 
 
 def _aligned(equations: Sequence[Equation]) -> list[str]:
@@ -96,19 +96,18 @@ def _cut(items: list[Any], between: Any) -> list[Any]:
 # ------------------------------------------------------------------------------------------------- Markdown
 
 
-def _markdown(sections: Sequence[Section]) -> list[str]:
-    lines = []
-    for k, section in enumerate(sections):
-        lines += [f"{'##' if k else '#'} {section.title}", ""]
-        for part in section.parts:
-            if isinstance(part, str):
-                lines += [_escaped(part, r"\*_[]<>", "\\"), ""]
-            elif isinstance(part, Table):
-                lines += [_row([_in_markdown(heading) for heading in part.head]), "|" + "---|" * len(part.head)]
-                lines += [*(_row(_filled(row, part)) for row in part.rows), ""]
-            else:
-                lines += ["```text", *_aligned(part), "```", ""]
-    return lines[:-1]
+def _markdown(section: Section, k: int) -> list[str]:
+    lines = [*[""] * bool(k), f"{'##' if k else '#'} {section.title}"]
+    for part in section.parts:
+        lines.append("")
+        if isinstance(part, str):
+            lines.append(_escaped(part, r"\*_[]<>", "\\"))
+        elif isinstance(part, Table):
+            lines += [_row([_in_markdown(heading) for heading in part.head]), "|" + "---|" * len(part.head)]
+            lines += [_row(_filled(row, part)) for row in part.rows]
+        else:
+            lines += ["```text", *_aligned(part), "```"]
+    return lines
 
 
 def _filled(row: Sequence[Entry], table: Table) -> list[str]:
@@ -134,22 +133,21 @@ def _escaped(text: str, special: str, by: str) -> str:
 # ---------------------------------------------------------------------------------------------------- LaTeX
 
 
-def _latex(sections: Sequence[Section]) -> list[str]:
-    lines = [r"% needs \usepackage{amsmath}"]
-    for section in sections:
-        lines += ["", rf"\section*{{{_in_latex(section.title)}}}"]
-        for part in section.parts:
-            lines.append("")
-            if isinstance(part, str):
-                lines.append(_in_latex(part))
-            elif not isinstance(part, Table):
-                lines += _align([[equation] for equation in part])
-            elif any(isinstance(entry, Equation) for row in part.rows for entry in row):
-                lines += _derived(part)
-            else:
-                body = [" & ".join(map(_in_latex, row)) + r" \\" for row in part.rows]
-                head = [" & ".join(map(_in_latex, part.head)) + r" \\"] if any(part.head) else []
-                lines += [rf"\begin{{tabular}}{{{'l' * len(part.head)}}}", *head, *body, r"\end{tabular}"]
+def _latex(section: Section, k: int) -> list[str]:
+    lines = [] if k else [r"% needs \usepackage{amsmath}"]
+    lines += ["", rf"\section*{{{_in_latex(section.title)}}}"]
+    for part in section.parts:
+        lines.append("")
+        if isinstance(part, str):
+            lines.append(_in_latex(part))
+        elif not isinstance(part, Table):
+            lines += _align([[equation] for equation in part])
+        elif any(isinstance(entry, Equation) for row in part.rows for entry in row):
+            lines += _derived(part)
+        else:
+            body = [" & ".join(map(_in_latex, row)) + r" \\" for row in part.rows]
+            head = [" & ".join(map(_in_latex, part.head)) + r" \\"] if any(part.head) else []
+            lines += [rf"\begin{{tabular}}{{{'l' * len(part.head)}}}", *head, *body, r"\end{tabular}"]
     return lines
 
 

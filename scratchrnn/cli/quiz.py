@@ -16,7 +16,7 @@ from ..cells.cell import Cell
 from ..equations import Equations, Exercise, exercises, judge
 from ..equations.replies import REPLIES
 from .explain import CELLS, named_cell
-from .files import write_json
+from .files import check_writable, write_json
 from .terminal import coloured, count
 
 _HOW = f"""Type the right side: {REPLIES["rule"]}.
@@ -48,11 +48,12 @@ def run(options: argparse.Namespace, console: Any) -> int:
     cell = named_cell(options.cell)
     asked = exercises(cell, options.adjoint)
     path = state_folder() / f"{quote(options.cell, safe='')}{'-adjoint' * options.adjoint}.json"
-    if options.restart:
+    keeps = _keeps(path)
+    if keeps and options.restart:
         path.unlink(missing_ok=True)
-    kept = _kept(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = _kept(path) if keeps else {}
     again = f"scratchrnn quiz {options.cell}{' --adjoint' * options.adjoint}"
+    stopped = f"Kept: {again} goes on here." if keeps else "Not kept: it begins with the first line again."
     _introduce(cell, asked, options.adjoint, console)
     try:
         for number, exercise in enumerate(asked.values(), 1):
@@ -66,14 +67,16 @@ def run(options: argparse.Namespace, console: Any) -> int:
             while "ended" not in of_line:
                 typed = _typed(console)
                 if typed is None or typed in ("quit", "exit"):
-                    console.print(f"Kept: {again} goes on here.")
+                    console.print(stopped)
                     return 1
                 _answer(exercise, typed, of_line, console)
-                write_json(str(path), kept)
+                if keeps:
+                    write_json(str(path), kept)
     except KeyboardInterrupt:
-        console.print(f"\nKept: {again} goes on here.")
+        console.print(f"\n{stopped}")
         raise
-    path.unlink(missing_ok=True)
+    if keeps:
+        path.unlink(missing_ok=True)
     endings = {name: kept[exercise.line.text] for name, exercise in asked.items()}
     _score(endings, console)
     right = all(each["ended"] == "right" for each in endings.values())
@@ -187,6 +190,20 @@ def state_folder() -> Path:
         raise ValueError("there is no home to keep the state in: set XDG_STATE_HOME to a folder")
     usual = "Library/Application Support" if sys.platform == "darwin" else ".local/state"
     return Path(windows or Path(home, usual), "scratchrnn", "quiz")
+
+
+def _keeps(path: Path) -> bool:
+    """Whether a state can be kept there; if not, that is said, and the quiz does without."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(str(path))
+    except OSError as error:
+        print(
+            f"how far you come is not kept: {error}; set XDG_STATE_HOME to a folder that can be written to",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
 def _kept(path: Path) -> Kept:

@@ -64,7 +64,11 @@ def unknown(exercise: Exercise, name: str) -> str:
         return f"{name} is not known yet here: its line comes later"
     if name in OPERATIONS:
         return REPLIES["a function"].format(name, name)
-    near = difflib.get_close_matches(name, exercise.names, 1)
+
+    def nearness(known: str) -> tuple[float, bool]:  # of names that are as near, one of the line
+        return difflib.SequenceMatcher(None, known, name).ratio(), known in exercise.line.names
+
+    near = sorted(difflib.get_close_matches(name, exercise.names, len(exercise.names)), key=nearness, reverse=True)
     return REPLIES["unknown"].format(name, _meant(near) or REPLIES["all known"].format(", ".join(exercise.names)))
 
 

@@ -93,6 +93,8 @@ def _what_it_is(path: str, start: bytes, trust: bool, error: Exception) -> str:
     if asked:
         if asked[2]:
             return f"unpickled, it would run {asked[1]}, which no model needs: it may be malicious, do not load it"
+        if asked[1].startswith("__main__."):
+            return _of_a_script(asked[1])
         return (
             f"it asks for {asked[1]}, more than tensors and torch.nn's recurrent modules; if that is the class of a "
             "whole model from a source you trust, load it with --trust"
@@ -106,11 +108,17 @@ def _what_it_is(path: str, start: bytes, trust: bool, error: Exception) -> str:
     if "TorchScript" in said:
         return "it is a TorchScript archive, which torch.jit.load loads"
     if trust:
+        if "__main__'" in said and (lost := re.search(r"attribute '(\S+)'", said)):
+            return _of_a_script(f"__main__.{lost[1]}")
         importable = ", run it where its classes can be imported" if isinstance(error, _NOT_THERE) else ""
         return f"{type(error).__name__}: {said}{importable}"
     if start.startswith(b"\x80"):
         return "it is a pickle that torch.save has not written"
     return "it is no file that torch.save has written"
+
+
+def _of_a_script(name: str) -> str:
+    return f"it asks for {name}, defined in the script that saved it and found nowhere else: save the state dict there"
 
 
 def _ends_within_a_pickle(path: str) -> bool:

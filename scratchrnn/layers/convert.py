@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ..cells.twins import BUILT_IN, LAYERS, STEPS
+from ..cells.twins import BUILT_IN, LAYERS, STEPS, find_twin
 from .one_step import GRUCell, LSTMCell, RNNCell, RNNCellBase
 from .recurrent import RecurrentLayer
 from .rnn import GRU, LSTM, RNN
@@ -41,7 +41,7 @@ def to_torch(module: nn.Module) -> nn.Module:
     """The reverse of `from_torch`: a copy of `module` with torch.nn's RNN, LSTM, GRU and cells in the place of ours.
 
     Raises:
-        TypeError: a submodule has a cell that torch.nn does not have, or is of a class derived from one of ours.
+        TypeError: a submodule is a RecurrentLayer, of whatever cell, or of a class derived from one of ours.
         ValueError: nothing is there to be replaced, or a submodule's parameters are not the usual ones.
     """
     return _convert(
@@ -76,7 +76,14 @@ def _check(
 ) -> None:
     """Raise unless the part has a twin with the same parameters, or is none of the modules that need one."""
     if type(part) is RecurrentLayer and RecurrentLayer in bases:
-        raise TypeError(f"cannot convert {_called(name)}: torch.nn has no layer of the cell {part.cell.name!r}")
+        found = find_twin(part.cell)
+        if found is None:
+            raise TypeError(f"cannot convert {_called(name)}: torch.nn has no layer of the cell {part.cell.name!r}")
+        options = ", ".join(["...", *(f"{option}={value!r}" for option, value in found.options.items())])
+        raise TypeError(
+            f"cannot convert {_called(name)}: a RecurrentLayer is converted to none of torch.nn's, whatever its cell; "
+            f"make a scratchrnn.{found.layer.__name__}({options}) instead, which loads its state dict"
+        )
     if isinstance(part, bases) and type(part) not in twins:
         raise TypeError(
             f"cannot convert {_called(name)}: a {type(part).__name__} is not exactly one of {whose} "

@@ -57,10 +57,18 @@ class AsPage(ABC):
 
         Raises:
             OSError: the file cannot be written.
+            TypeError: beside is no mapping of traces by name.
             ValueError: there is no such sequence, or not one token for each of its steps; a readout does not fit, or
                 is of no trace that is there; two traces have one name; or a layer has several traces: write a page of
                 one of `calls`.
         """
+        if beside is not None:
+            by_name = isinstance(beside, Mapping)
+            wrong = [trace for trace in beside.values() if not isinstance(trace, AsPage)] if by_name else [beside]
+            if wrong:
+                raise TypeError(
+                    f'beside should be traces by name, as {{"before": trace}}; got: {type(wrong[0]).__name__}'
+                )
         if beside and name in beside:
             raise ValueError(f"name should differ from those of beside, {', '.join(beside)}; got {name!r}")
         traces = {name: self, **beside} if beside else {"": self}

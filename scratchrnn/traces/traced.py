@@ -42,7 +42,7 @@ class Trace(AsPage):
         """
         if (k, reverse) not in self.records:
             there = ", ".join(f"layer({n}{', reverse=True' if r else ''})" for n, r in self.records)
-            raise IndexError(f"no layer({k}, reverse={reverse}) in this trace, only {there}")
+            raise IndexError(f"no layer({k!r}, reverse={reverse}) in this trace, only {there}")
         return self.records[k, reverse]
 
     def gradients(self, loss: Tensor) -> Trace:

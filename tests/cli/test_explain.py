@@ -494,6 +494,19 @@ def test_without_a_line_every_seed_of_both_cells_is_shown(form, monkeypatch, cap
     assert "Only in LSTM:" in shown
 
 
+@FORMS
+def test_what_needs_no_training_is_shown_before_it(form, monkeypatch, capsys):
+    before = []
+    monkeypatch.setattr(Task, "right", lambda task, cell, seed: before.append(capsys.readouterr()) or 0.25)
+    assert cli.main(["explain", "lstm", "--without", "f", "--seeds", "1", *form]) == 0
+    shown, after = before[0], capsys.readouterr()
+    assert "Only in LSTM" in shown.out
+    assert "What it learns" in after.out
+    assert not any(each.out or each.err for each in before[1:])
+    assert shown.err == "training 4 small models, a second or two each; fewer with --seeds\n"
+    assert after.err == ""
+
+
 def test_as_many_seeds_are_tried_as_asked_for(monkeypatch, capsys):
     calls = trained(monkeypatch)
     said(capsys, "gru", "--without", "z", "--seeds", "1")

@@ -171,6 +171,22 @@ def test_a_cell_that_is_none_is_bad_usage(quiz: Quiz) -> None:
     assert (status, "CELL should be rnn, rnn_relu, lstm, gru, or of the form my.module:name" in shown) == (2, True)
 
 
+@pytest.mark.parametrize("arguments", [[], ["--restart"]], ids=["", "restart"])
+def test_where_no_state_can_be_kept_it_asks_all_the_same(
+    arguments: list[str], quiz: Quiz, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert quiz("lstm", *arguments, answers=LSTM)[0] == 0
+    status, shown = quiz("lstm", *arguments, answers=[LSTM[0]])
+    assert status == 1
+    assert "1 of 8   i_pre = ?" in shown
+    assert "how far you come is not kept: [Errno " in shown
+    assert "; set XDG_STATE_HOME to a folder that can be written to\n" in shown
+    assert "Not kept: it begins with the first line again.\n" in shown
+    assert "goes on here" not in shown
+
+
 def test_the_state_is_where_the_platform_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert state_folder() == tmp_path / "scratchrnn" / "quiz"
     monkeypatch.setenv("XDG_STATE_HOME", "relative")  # which the convention says to ignore

@@ -445,6 +445,9 @@ def evaluated(expression: ast.expr, known: Mapping[str, torch.Tensor]) -> torch.
         (LSTM["c"], "h", "h is not known yet here: its line comes later"),
         (LSTM_BACK["do"], "dc", "dc is not known yet here: its line comes later"),
         (LSTM["c"], "hprev", "hprev is not known here: did you mean h_prev\\?"),
+        (LSTM["i_pre"], "W_ii x + W_hi h_prev + b_i", "b_i is not known here: did you mean b_ii\\?"),
+        (LSTM["i_pre"], "W_ih x", "W_ih is not known here: did you mean W_ii\\?"),
+        (LSTM["f"], "sigmoid(h_pre)", "h_pre is not known here: did you mean h_prev\\?"),  # nearer than f_pre is
         (LSTM["f"], "qqq", "qqq is not known here: known are h_prev, c_prev, i_pre, f_pre, g_pre, o_pre, i$"),
         (LSTM["c"], "tanh * f", r"tanh is a function: write tanh\(...\)"),
         (LSTM["c"], "tanh(f, g)", r"`tanh\(f, g\)`: it is tanh\(input\)"),

@@ -6,6 +6,7 @@ import itertools
 import os
 import pickle
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,21 @@ def test_on_trust_a_class_that_is_not_there_is_named(zipped: bool, tmp_path: Pat
 
 class Gone(nn.Module):
     pass
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_of_a_class_of_a_script_it_is_said_to_save_the_state_dict(
+    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = type("Own", (nn.LSTM,), {"__module__": "__main__"})
+    with monkeypatch.context() as script:
+        script.setattr(sys.modules["__main__"], "Own", own, raising=False)
+        torch.save(own(3, 4), tmp_path / "a.pt", _use_new_zipfile_serialization=zipped)
+    where = "it asks for __main__.Own, defined in the script that saved it and found nowhere else: save the state dict"
+    for trust in (False, True):
+        with pytest.raises(ValueError, match=rf"a\.pt: {where} there; expected a state dict, as of \S+\(\), FILE\)$"):
+            load_recurrent(str(tmp_path / "a.pt"), trust)
 
 
 def test_our_own_layers_and_lists_of_state_dicts_are_found(tmp_path: Path) -> None:

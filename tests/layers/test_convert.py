@@ -365,6 +365,25 @@ def test_a_cell_that_torch_does_not_have_is_said_to_be_that():
         sr.to_torch(model)
 
 
+@pytest.mark.parametrize(
+    ("cell", "instead", "made"),
+    [
+        (sr.cells.lstm, "LSTM(...)", sr.LSTM(3, 4, 2)),
+        (sr.cells.gru, "GRU(...)", sr.GRU(3, 4, 2)),
+        (sr.cells.elman, "RNN(..., nonlinearity='tanh')", sr.RNN(3, 4, 2, nonlinearity="tanh")),
+        (sr.cells.elman_relu, "RNN(..., nonlinearity='relu')", sr.RNN(3, 4, 2, nonlinearity="relu")),
+    ],
+)
+def test_for_a_layer_of_a_cell_of_torchs_the_class_that_is_converted_is_named(cell, instead, made):
+    layer = sr.RecurrentLayer(cell, 3, 4, 2)
+    said = "cannot convert the module: a RecurrentLayer is converted to none of torch.nn's, whatever its cell; make a"
+    with pytest.raises(TypeError, match=re.escape(f"{said} scratchrnn.{instead} instead, which loads its state dict")):
+        sr.to_torch(layer)
+    made.load_state_dict(layer.state_dict())
+    x = torch.randn(5, 3)
+    assert torch.equal(layer(x)[0], made(x)[0])
+
+
 def test_what_is_no_module_is_refused():
     with pytest.raises(TypeError, match=r"module should be a torch.nn.Module, got: int"):
         sr.from_torch(3)

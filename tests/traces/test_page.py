@@ -1301,12 +1301,20 @@ def test_the_foot_tells_the_largest_part_and_what_shut_the_gate(show: Show) -> N
         ({"readout": (nn.Linear(5, 2), "ab")}, "readout should be a Linear(6, 2) for layer 0 and the entries of its"),
         ({"readout": (nn.Linear(6, 3), "ab")}, "got Linear(in_features=6, out_features=3, bias=True)"),
         ({"readout": {"x": (nn.Linear(6, 2), "ab")}}, "readout should be of the one trace; got 'x'"),
-        ({"beside": {"this": 0}}, "name should differ from those of beside, this; got 'this'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         traced(BY_NAME["GRU"]).to_html(str(tmp_path / "page.html"), **options)
+
+
+def test_what_stands_beside_is_a_trace_with_a_name_of_its_own(tmp_path: Path) -> None:
+    trace, path = traced(BY_NAME["GRU"]), str(tmp_path / "page.html")
+    with pytest.raises(ValueError, match="name should differ from those of beside, this; got 'this'"):
+        trace.to_html(path, beside={"this": trace})
+    for beside, got in ((trace, "Trace"), ([trace], "list"), ({"before": trace, "after": 3}, "int")):
+        with pytest.raises(TypeError, match=f'beside should be traces by name, as {{"before": trace}}; got: {got}$'):
+            trace.to_html(path, beside=beside)
 
 
 # -------------------------------------------------------------------------------- several, elsewhere, and sent

@@ -844,6 +844,7 @@ def test_unfit_arguments_and_unknown_names_are_refused_with_what_there_is() -> N
         IndexError,
         "no layer(1, reverse=False) in this trace, only layer(0), layer(0, reverse=True)",
     )
+    assert error(lambda: traced.layer("0"))[1].startswith("no layer('0', reverse=False) in this trace, only layer(0)")
     assert error(lambda: traced.layer(0).z) == (
         AttributeError,
         "no 'z' in this trace, only i, f, g, o, c_prev, tanh_c, h, c, i_pre, f_pre, g_pre, o_pre, h_prev",
