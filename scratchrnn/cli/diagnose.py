@@ -26,8 +26,8 @@ from typing import IO, Any
 
 from ..parity.compare import for_json
 from ..parity.diagnosis import Diagnosis
-from ..parity.diagnosis.judge import KINDS, UnknownKindError, diagnose
-from ..parity.subjects import imported, place, raised
+from ..parity.diagnosis.judge import KINDS, UnknownKindError, diagnosed
+from ..parity.subjects import beside, imported, place, raised
 from .files import check_writable, write_json
 from .terminal import coloured
 
@@ -262,7 +262,7 @@ def _judged(path: str, kind: str | None) -> dict[str, Any]:
     except BaseException as error:  # KeyboardInterrupt, mostly
         return _unjudged(f"SUBJECT {path!r} cannot be imported: {raised(error)}")
     try:
-        return _said(diagnose(subject, kind))
+        return _said(diagnosed(subject, kind, beside=beside(path, "load_weights")))
     except UnknownKindError:
         return _unjudged(f"--as should be given, one of {', '.join(KINDS)}: SUBJECT {path!r} does not tell")
     except Exception:

@@ -31,7 +31,7 @@ def imported(argument: str, path: str) -> Any:
     command_line = sys.argv
     sys.argv = command_line[:1]  # a script's own parse_args() is given no arguments
     try:
-        return getattr(_file(module) if module.endswith(".py") else importlib.import_module(module), name)
+        return getattr(_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{argument} {path!r} cannot be imported: {error}{_within(error)}") from error
     except SystemExit as error:  # a script that leaves, or reads a command line
@@ -40,6 +40,15 @@ def imported(argument: str, path: str) -> Any:
         raise ValueError(f"{argument} {path!r} cannot be imported: it raises {raised(error)}") from error
     finally:
         sys.argv = command_line
+
+
+def beside(path: str, name: str) -> Any:
+    """What else the module or file has that was imported by `path`; None if it has nothing of that name."""
+    return getattr(_module(path.rpartition(":")[0]), name, None)
+
+
+def _module(path: str) -> ModuleType:
+    return _file(path) if path.endswith(".py") else importlib.import_module(path)
 
 
 def _file(path: str) -> ModuleType:
