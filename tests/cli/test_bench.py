@@ -77,6 +77,14 @@ class Foreign(nn.Module):
     def forward(self, x, hx=None):
         return self.inner(x, hx)
 
+class GRU(nn.GRU):
+    pass
+
+class Peepholes(nn.LSTM):
+    def __init__(self, I, H):
+        super().__init__(I, H)
+        self.peepholes = nn.Parameter(torch.zeros(3, H))
+
 class NoNames(nn.Module):
     def __init__(self, *, input_size, hidden_size):
         super().__init__()
@@ -145,10 +153,24 @@ def test_a_module_that_differs_is_told_once_and_first(
 def test_parameters_of_other_names_are_reported(own_modules: None, bench: Bench) -> None:
     status, shown = bench("--suite", "one.csv", "--subject", "own_cells:Foreign")
     assert status == 1
-    assert "subject own_cells:Foreign, made as Foreign(4, 5, 1): its parameters are not torch.nn's: " in shown
+    told = (
+        "its parameters are not those of nn.LSTM: it has no weight_ih_l0; --against chooses another cell, --unchecked "
+    )
+    told += "times it as it is, and scratchrnn diagnose reads parameters of other names and shapes"
+    assert f"subject own_cells:Foreign, made as Foreign(4, 5, 1): {told}\n" in shown
     status, shown = bench("--suite", "one.csv", "--subject", "own_cells:Foreign", "--unchecked")
     assert status == 0
     assert "skipped" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "departs"),
+    [("GRU", "its weight_ih_l0 should be [20, 4], got [15, 4]"), ("Peepholes", "it has peepholes besides")],
+)
+def test_the_first_parameter_that_departs_is_named(name: str, departs: str, own_modules: None, bench: Bench) -> None:
+    status, shown = bench("--suite", "one.csv", "--subject", f"own_cells:{name}")
+    assert status == 1
+    assert f": its parameters are not those of nn.LSTM: {departs}; --against chooses another cell, " in shown
 
 
 def test_a_class_without_num_layers_is_timed_where_there_is_one_layer(own_modules: None, bench: Bench) -> None:
