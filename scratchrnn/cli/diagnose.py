@@ -86,6 +86,7 @@ def add_parser(commands: Any) -> None:
         "--as",
         dest="kind",
         metavar="KIND",
+        type=str.lower,
         choices=tuple(KINDS),
         help=f"what it should be: {kinds} (rnn is Elman); default: guessed",
     )

@@ -444,7 +444,27 @@ def test_cuda_that_is_not_there_is_refused(small: None, bench: Bench) -> None:
 def test_a_suite_without_the_subjects_cell_is_refused(small: None, own_modules: None, bench: Bench) -> None:
     status, shown = bench("--subject", "own_cells:Right", "--against", "RNN")
     assert status == 2
-    assert "suite 'quick' has no case for this" in shown
+    assert "suite 'quick' has no case of RNN: --against should be LSTM or GRU" in shown
+
+
+def test_a_suite_without_a_case_says_of_what(own_modules: None, bench: Bench) -> None:
+    Path("gru.csv").write_text("group,cell,works,layers,T,B,I,H\nx,GRU,training,1,3,2,4,5\n")
+    status, shown = bench("--suite", "gru.csv", "--subject", "own_cells:Right")
+    assert (status, shown) == (
+        2,
+        "scratchrnn bench: suite 'gru.csv' has no case of LSTM: --against should be GRU\n",
+    )
+    Path("large.csv").write_text("group,cell,works,layers,T,B,I,H\nx,GRU,training,1,9999,99,4000,4000\n")
+    assert "suite 'large.csv' has no case of at most 40 GFLOP a call: --full runs " in bench("--suite", "large.csv")[1]
+
+
+@pytest.mark.parametrize(("written", "cell"), [("gru", "GRU"), ("rnn_RELU", "RNN_relu")])
+def test_the_letters_of_a_cell_may_be_small_or_capital(written: str, cell: str) -> None:
+    assert _parser().parse_args(["bench", "--subject", "a:b", "--against", written]).against == cell
+    assert _parser().parse_args(["explain", cell, "My.Own:GRU"]).cells == [cell.lower(), "My.Own:GRU"]
+    assert _parser().parse_args(["doctor", cell, "My.Own:GRU"]).cell == [cell.lower(), "My.Own:GRU"]
+    assert _parser().parse_args(["quiz", cell]).cell == cell.lower()
+    assert _parser().parse_args(["diagnose", "a:b", "--as", "LSTM-Cell"]).kind == "lstm-cell"
 
 
 def test_implementations_are_chosen(small: None, bench: Bench, tmp_path: Path) -> None:
