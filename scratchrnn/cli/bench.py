@@ -170,12 +170,13 @@ def _check_plot(path: str) -> None:
 def _implementations(options: argparse.Namespace) -> dict[str, Any]:
     own = subject(options.subject, options.unchecked) if options.subject else None
     known = IMPLEMENTATIONS | (others(own.what) if own and isinstance(own.what, Cell) else {})
-    named = [n.strip() for n in options.implementations.split(";")] if options.implementations else [*_USUAL]
+    chosen = options.implementations
+    named = [*_USUAL] if chosen is None else [n.strip() for n in chosen.split(";") if n.strip()]
     if named == ["all"]:
         named = [*known]
     unknown = [name for name in named if name not in known]
-    if unknown:
-        raise ValueError(f"--implementations should be of {'; '.join(known)}; got {'; '.join(unknown)}")
+    if unknown or not named:
+        raise ValueError(f"--implementations should be of {'; '.join(known)}; got {'; '.join(unknown) or repr(chosen)}")
     ways = {name: known[name] for name in named if name != THEIRS}
     return {SUBJECT: own, **ways} if own else ways
 

@@ -352,8 +352,25 @@ def test_that_the_order_does_not_matter_is_shown(capsys: pytest.CaptureFixture[s
     show(found, console)
     shown = capsys.readouterr().out.splitlines()
     assert shown[-1] == "in the other order the ratios are 1.23 times these, spread 20%"
+    show(found[1:2], console)
+    assert capsys.readouterr().out.splitlines()[-1] == "in the other order the ratios are 0.98 times these"
     show(found[-1:], console)
     assert "other order" not in capsys.readouterr().out
+
+
+def test_a_single_time_has_no_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    for times, said in (([1.0], ["1000.000", "2.00x"]), ([1.0, 1.0], ["1000.000", "0%", "2.00x", "0%"])):
+        show([Result(CASES[0], OURS, times, [2.0 * t for t in times], times)], Console(soft_wrap=True, width=80))
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {OURS} ")]
+        assert line.split()[1 : len(said) + 1] == said
+        assert ("%" in line) == (len(times) > 1)
+
+
+def test_no_number_is_cut_where_the_terminal_is_narrow(capsys: pytest.CaptureFixture[str]) -> None:
+    show([Result(CASES[0], OURS, [1e-6], [123456.789], [1.0])], Console(soft_wrap=True, width=80))
+    out = capsys.readouterr().out
+    assert " 123456.79x " in out
+    assert "…" not in out
 
 
 def test_markdown_is_a_table(small: None, bench: Bench) -> None:
@@ -427,6 +444,8 @@ def test_records_with_nothing_in_common_are_refused(small: None, bench: Bench, t
         (["--unchecked"], "--unchecked and --against are for a --subject"),
         (["--against", "GRU"], "--unchecked and --against are for a --subject"),
         (["--subject", "a:b", "--against", "CNN"], "--against should be one of RNN, RNN_relu, LSTM, GRU, got 'CNN'"),
+        (["--implementations", " ; "], "--implementations should be of torch.nn; scratchrnn; "),
+        (["--implementations", ""], "--implementations should be of torch.nn; scratchrnn; "),
         (["--implementations", "mine"], "--implementations should be of torch.nn; scratchrnn; "),
     ],
 )
