@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,5 +104,21 @@ def _module_of(made: nn.Module, theirs: nn.RNNBase, unchecked: bool) -> nn.Modul
     except RuntimeError as error:
         if unchecked:
             return made
-        raise Unavailable(f"its parameters are not torch.nn's: {' '.join(str(error).split())}") from error
+        departs = _departs(made.state_dict(), theirs.state_dict()) or " ".join(str(error).split())
+        raise Unavailable(
+            f"its parameters are not those of nn.{type(theirs).__name__}: {departs}; --against chooses another cell, "
+            "--unchecked times it as it is, and scratchrnn diagnose reads parameters of other names and shapes"
+        ) from error
     return made
+
+
+def _departs(own: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Where the first parameter is that is not as wanted; empty if there is none."""
+    for name in {**wanted, **own}:
+        if name not in own:
+            return f"it has no {name}"
+        if name not in wanted:
+            return f"it has {name} besides"
+        if own[name].shape != wanted[name].shape:
+            return f"its {name} should be {list(wanted[name].shape)}, got {list(own[name].shape)}"
+    return ""

@@ -45,7 +45,7 @@ def add_parser(commands: Any) -> None:
         help="a Cell of your own, or a class called and made as torch.nn's layers, NAME(input_size, hidden_size), and "
         "num_layers where there are several; compared before all else",
     )
-    add("--against", metavar="CELL", help="with --subject: run the cases of this cell; default: LSTM")
+    add("--against", metavar="CELL", type=_cell, help="with --subject: run the cases of this cell; default: LSTM")
     add("--unchecked", action="store_true", help="with --subject: time it though it computes something else")
     names = "; ".join(name for name in IMPLEMENTATIONS if name != THEIRS)
     add(
@@ -65,6 +65,11 @@ def add_parser(commands: Any) -> None:
     add("--show", metavar="FILE", help="show the results in a --json file, and measure nothing")
 
 
+def _cell(name: str) -> str:
+    """As a suite writes it, of capital or small letters."""
+    return next((cell for cell in CELLS if cell.lower() == name.lower()), name)
+
+
 def run(options: argparse.Namespace, console: Any) -> int:
     """Run the subcommand and return its exit status."""
     if options.compare:
@@ -78,10 +83,14 @@ def run(options: argparse.Namespace, console: Any) -> int:
     _check(options)
     ways = _implementations(options)
     cases, left_out = load_suite(options.suite, options.full)
-    if options.subject:
-        cases = [case for case in cases if case.cell == (options.against or "LSTM")]
     if not cases:
-        raise ValueError(f"suite {options.suite!r} has no case for this")
+        too_large = " of at most 40 GFLOP a call: --full runs the others" if left_out else ""
+        raise ValueError(f"suite {options.suite!r} has no case{too_large}")
+    if options.subject:
+        cell, found = options.against or "LSTM", dict.fromkeys(case.cell for case in cases)
+        if cell not in found:
+            raise ValueError(f"suite {options.suite!r} has no case of {cell}: --against should be {' or '.join(found)}")
+        cases = [case for case in cases if case.cell == cell]
     threads = options.threads or torch.get_num_threads()
     machine = records.machine(options.device)
     engine = f"scratchrnn's {machine['engine']} engine"
@@ -161,12 +170,13 @@ def _check_plot(path: str) -> None:
 def _implementations(options: argparse.Namespace) -> dict[str, Any]:
     own = subject(options.subject, options.unchecked) if options.subject else None
     known = IMPLEMENTATIONS | (others(own.what) if own and isinstance(own.what, Cell) else {})
-    named = [n.strip() for n in options.implementations.split(";")] if options.implementations else [*_USUAL]
+    chosen = options.implementations
+    named = [*_USUAL] if chosen is None else [n.strip() for n in chosen.split(";") if n.strip()]
     if named == ["all"]:
         named = [*known]
     unknown = [name for name in named if name not in known]
-    if unknown:
-        raise ValueError(f"--implementations should be of {'; '.join(known)}; got {'; '.join(unknown)}")
+    if unknown or not named:
+        raise ValueError(f"--implementations should be of {'; '.join(known)}; got {'; '.join(unknown) or repr(chosen)}")
     ways = {name: known[name] for name in named if name != THEIRS}
     return {SUBJECT: own, **ways} if own else ways
 

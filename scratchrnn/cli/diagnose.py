@@ -17,20 +17,17 @@ import queue
 import signal
 import subprocess
 import sys
-import sysconfig
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
-from types import FrameType
 from typing import IO, Any
 
 from ..parity.compare import for_json
 from ..parity.diagnosis import Diagnosis
-from ..parity.diagnosis.judge import KINDS, UnknownKindError, diagnose
-from ..parity.subjects import imported
+from ..parity.diagnosis.judge import KINDS, UnknownKindError, diagnosed
+from ..parity.subjects import beside, imported, place, raised
 from .files import check_writable, write_json
 from .terminal import coloured
 
@@ -89,6 +86,7 @@ def add_parser(commands: Any) -> None:
         "--as",
         dest="kind",
         metavar="KIND",
+        type=str.lower,
         choices=tuple(KINDS),
         help=f"what it should be: {kinds} (rnn is Elman); default: guessed",
     )
@@ -261,49 +259,22 @@ def _judged(path: str, kind: str | None) -> dict[str, Any]:
     try:
         subject = imported("SUBJECT", path)
     except ValueError as error:
-        return _unjudged(f"{error}{_within(error.__cause__)}")
-    except BaseException as error:  # its file calls sys.exit
-        return _unjudged(f"SUBJECT {path!r} cannot be imported: {_raised(error)}")
+        return _unjudged(str(error))
+    except BaseException as error:  # KeyboardInterrupt, mostly
+        return _unjudged(f"SUBJECT {path!r} cannot be imported: {raised(error)}")
     try:
-        return _said(diagnose(subject, kind))
+        return _said(diagnosed(subject, kind, beside=beside(path, "load_weights")))
     except UnknownKindError:
         return _unjudged(f"--as should be given, one of {', '.join(KINDS)}: SUBJECT {path!r} does not tell")
     except Exception:
         raise  # of ours
     except BaseException as error:  # SystemExit, mostly
-        return _unjudged(f"SUBJECT {path!r} left the interpreter: {_raised(error)}")
-
-
-def _raised(error: BaseException) -> str:
-    return f"{type(error).__name__}{': ' if str(error) else ''}{error}{_within(error)}"
-
-
-def _within(error: BaseException | None) -> str:
-    """In which line of theirs it was raised, if in any."""
-    place = "" if error is None else _place(traceback.walk_tb(error.__traceback__))
-    return f", in {place}" if place else ""
+        return _unjudged(f"SUBJECT {path!r} left the interpreter: {raised(error)}")
 
 
 def _watch(command: int, thread: int, say: Callable[[dict[str, Any]], None]) -> None:
     """End with the command; asked by it, say first where the subject is."""
     if os.read(command, 1):
         frame = sys._current_frames().get(thread)
-        say({"place": _place(reversed([*traceback.walk_stack(frame)]))})
+        say({"place": place(reversed([*traceback.walk_stack(frame)]))})
     os._exit(1)
-
-
-_NOT_THEIRS = (
-    str(Path(__file__).parents[1]),
-    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    "<",  # <frozen importlib._bootstrap>
-)
-
-
-def _place(frames: Iterable[tuple[FrameType, int]]) -> str:
-    """The innermost line of the caller's own code: `forward (my_file.py:12)`."""
-    theirs = [(f.f_code, line) for f, line in frames if not f.f_code.co_filename.startswith(_NOT_THEIRS)]
-    if not theirs:
-        return ""
-    code, line = theirs[-1]
-    path = Path(code.co_filename)
-    return f"{code.co_name} ({path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{line})"

@@ -17,7 +17,7 @@ from ..engine import native
 from ..engine.native import build
 from ..engine.native.probe import probe
 from ..traces import training
-from .explain import named_cell
+from .explain import named_cell, word_of
 from .terminal import coloured, count
 
 Part = str | tuple[str, str]
@@ -33,7 +33,9 @@ def add_parser(commands: Any) -> None:
         description=f"{what[0].upper()}{what[1:]}, and why not the other.",
         epilog="Exit status: 0 the native engine can run, 1 it cannot, 2 bad usage, 3 an error in the program.",
     )
-    command.add_argument("cell", metavar="CELL", nargs="*", help="also a Cell of your own, as my.module:name")
+    command.add_argument(
+        "cell", metavar="CELL", type=word_of, nargs="*", help="also a Cell of your own, as my.module:name"
+    )
     command.add_argument(
         "--clear",
         action="store_true",

@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
     )
     add = command.add_argument
     own = f"{', '.join(CELLS)}, or a Cell of your own as my.module:name"
-    add("cells", metavar="CELL", nargs="+", help=f"{own}; two with --diff")
+    add("cells", type=word_of, metavar="CELL", nargs="+", help=f"{own}; two with --diff")
     add("--input-size", metavar="I", type=int, help=f"default: {_INPUT_SIZE}")
     add("--hidden-size", metavar="H", type=int, help=f"default: {_HIDDEN_SIZE}")
     add(
@@ -139,6 +139,11 @@ def _reduced(cell: Cell, reduced: Cell, I: int, H: int, seeds: int | None, conso
     yield from sections
     if seeds:
         yield effect((cell, reduced), seeds, console)
+
+
+def word_of(name: str) -> str:
+    """A built-in cell's word, of capital or small letters; another name as it is."""
+    return name.lower() if name.lower() in CELLS else name
 
 
 def named_cell(name: str) -> Cell:

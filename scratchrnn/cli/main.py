@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import interruption
 from ..engine.native import Unavailable
+from ..parity.subjects import raised
 from . import bench, diagnose, doctor, explain, explore, quiz, verify
 
 _COMMANDS: dict[str, Any] = {
@@ -58,8 +59,11 @@ def _main(arguments: list[str]) -> int:
             highlight=False, soft_wrap=True, markup=False, emoji=False, force_jupyter=False
         )
         return _COMMANDS[options.command].run(options, console)
-    except SystemExit:  # rich's answer to a closed pipe: whoever reads has had enough
-        return 141
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):  # rich's answer to a closed pipe: its reader has had enough
+            return 141
+        print(f"scratchrnn {options.command}: what it runs left the interpreter: {raised(error)}", file=sys.stderr)
+        return 2
     except (OSError, ValueError, Unavailable) as error:
         print(f"scratchrnn {options.command}: {error}", file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from ..cells.cell import Cell
 from ..equations import Equations, Exercise, exercises, judge
 from ..equations.replies import REPLIES
-from .explain import CELLS, named_cell
+from .explain import CELLS, named_cell, word_of
 from .files import check_writable, write_json
 from .terminal import coloured, count
 
@@ -38,7 +38,7 @@ def add_parser(commands: Any) -> None:
         "the end, 2 bad usage, 3 an error in the program, 130 stopped by Ctrl-C.",
     )
     add = command.add_argument
-    add("cell", metavar="CELL", help=f"{', '.join(CELLS)}, or a Cell of your own as my.module:name")
+    add("cell", metavar="CELL", type=word_of, help=f"{', '.join(CELLS)}, or a Cell of your own as my.module:name")
     add("--adjoint", action="store_true", help="the gradients, not the step forward")
     add("--restart", action="store_true", help="begin with the first line again")
 

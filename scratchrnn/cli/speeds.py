@@ -48,8 +48,8 @@ def _notes(results: Sequence[Result], best: dict[tuple[str, ...], float]) -> lis
         speeds = [f"{flops / 1e9:.0f} GFLOP/s{', '.join(['', *setting])}" for setting, flops in best.items()]
         notes.append(f"best GEMM: {'; '.join(speeds)}")
     if others:
-        middle, spread = statistics.median(others), records.spread(others)
-        notes.append(f"in the other order the ratios are {middle:.2f} times these, spread {spread:.0%}")
+        spread = f", spread {_spread(others)}" if len(others) > 1 else ""
+        notes.append(f"in the other order the ratios are {statistics.median(others):.2f} times these{spread}")
     return notes
 
 
@@ -62,7 +62,8 @@ def _table(rows: Sequence[Sequence[str]], widths: Sequence[int | None] = ()) -> 
 
     table = Table(box=None, pad_edge=False)
     for k, heading in enumerate(rows[0]):
-        width = widths[k] if widths else None
+        longest = max(len(row[k]) for row in rows if k < len(row))
+        width = max(longest, (widths[k] if widths else None) or 0)  # or rich cuts what is too wide for the terminal
         table.add_column(heading, justify="right" if k else "left", min_width=width, no_wrap=k == 0)
     for row in rows[1:]:
         table.add_row(*row)
@@ -89,12 +90,17 @@ def _cells(result: Result, best: dict[tuple[str, ...], float]) -> list[str]:
     known = [f"{speed / 1e9:.1f}", f"{result.gemm_share:.2f}", f"{speed / peak:.2f}" if peak else ""]
     return [
         f"{result.time * 1e3:.3f}",
-        f"{result.spread:.0%}{noisy}",
+        f"{_spread(result.times)}{noisy}",
         f"{result.ratio:.2f}x",
-        f"{result.ratio_spread:.0%}",
+        _spread(result.ratios),
         *(["", "", ""] if result.other_work else known),
         memory,
     ]
+
+
+def _spread(numbers: Sequence[float]) -> str:
+    """Of a single one there is none."""
+    return f"{records.spread(numbers):.0%}" if len(numbers) > 1 else ""
 
 
 def summary(results: Sequence[Result]) -> list[list[str]]:

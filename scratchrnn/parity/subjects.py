@@ -6,8 +6,11 @@ import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 
@@ -25,13 +28,27 @@ def imported(argument: str, path: str) -> Any:
         raise ValueError(f"{argument} should be of the form {form}, got {path!r}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    command_line = sys.argv
+    sys.argv = command_line[:1]  # a script's own parse_args() is given no arguments
     try:
-        return getattr(_file(module) if module.endswith(".py") else importlib.import_module(module), name)
+        return getattr(_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"{argument} {path!r} cannot be imported: {error}") from error
+        raise ValueError(f"{argument} {path!r} cannot be imported: {error}{_within(error)}") from error
+    except SystemExit as error:  # a script that leaves, or reads a command line
+        raise ValueError(f"{argument} {path!r} cannot be imported: {raised(error)}") from error
     except Exception as error:  # whatever the code at its top raises
-        said = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{argument} {path!r} cannot be imported: it raises {said}") from error
+        raise ValueError(f"{argument} {path!r} cannot be imported: it raises {raised(error)}") from error
+    finally:
+        sys.argv = command_line
+
+
+def beside(path: str, name: str) -> Any:
+    """What else the module or file has that was imported by `path`; None if it has nothing of that name."""
+    return getattr(_module(path.rpartition(":")[0]), name, None)
+
+
+def _module(path: str) -> ModuleType:
+    return _file(path) if path.endswith(".py") else importlib.import_module(path)
 
 
 def _file(path: str) -> ModuleType:
@@ -63,3 +80,30 @@ def _file(path: str) -> ModuleType:
 def _origin(module: ModuleType) -> Path | None:
     file = getattr(module, "__file__", None)
     return Path(file).resolve() if file else None
+
+
+def raised(error: BaseException) -> str:
+    """An exception, and in which line of the caller's own code it was raised, if in any."""
+    return f"{type(error).__name__}{': ' if str(error) else ''}{error}{_within(error)}"
+
+
+def _within(error: BaseException) -> str:
+    where = place(traceback.walk_tb(error.__traceback__))
+    return f", in {where}" if where else ""
+
+
+_NOT_THEIRS = (
+    str(Path(__file__).parents[1]),
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    "<",  # <frozen importlib._bootstrap>
+)
+
+
+def place(frames: Iterable[tuple[FrameType, int]]) -> str:
+    """The innermost line of the caller's own code: `forward (my_file.py:12)`; empty if there is none."""
+    theirs = [(f.f_code, line) for f, line in frames if not f.f_code.co_filename.startswith(_NOT_THEIRS)]
+    if not theirs:
+        return ""
+    code, line = theirs[-1]
+    path = Path(code.co_filename)
+    return f"{code.co_name} ({path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{line})"

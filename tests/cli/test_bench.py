@@ -77,6 +77,14 @@ class Foreign(nn.Module):
     def forward(self, x, hx=None):
         return self.inner(x, hx)
 
+class GRU(nn.GRU):
+    pass
+
+class Peepholes(nn.LSTM):
+    def __init__(self, I, H):
+        super().__init__(I, H)
+        self.peepholes = nn.Parameter(torch.zeros(3, H))
+
 class NoNames(nn.Module):
     def __init__(self, *, input_size, hidden_size):
         super().__init__()
@@ -145,10 +153,24 @@ def test_a_module_that_differs_is_told_once_and_first(
 def test_parameters_of_other_names_are_reported(own_modules: None, bench: Bench) -> None:
     status, shown = bench("--suite", "one.csv", "--subject", "own_cells:Foreign")
     assert status == 1
-    assert "subject own_cells:Foreign, made as Foreign(4, 5, 1): its parameters are not torch.nn's: " in shown
+    told = (
+        "its parameters are not those of nn.LSTM: it has no weight_ih_l0; --against chooses another cell, --unchecked "
+    )
+    told += "times it as it is, and scratchrnn diagnose reads parameters of other names and shapes"
+    assert f"subject own_cells:Foreign, made as Foreign(4, 5, 1): {told}\n" in shown
     status, shown = bench("--suite", "one.csv", "--subject", "own_cells:Foreign", "--unchecked")
     assert status == 0
     assert "skipped" not in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "departs"),
+    [("GRU", "its weight_ih_l0 should be [20, 4], got [15, 4]"), ("Peepholes", "it has peepholes besides")],
+)
+def test_the_first_parameter_that_departs_is_named(name: str, departs: str, own_modules: None, bench: Bench) -> None:
+    status, shown = bench("--suite", "one.csv", "--subject", f"own_cells:{name}")
+    assert status == 1
+    assert f": its parameters are not those of nn.LSTM: {departs}; --against chooses another cell, " in shown
 
 
 def test_a_class_without_num_layers_is_timed_where_there_is_one_layer(own_modules: None, bench: Bench) -> None:
@@ -330,8 +352,25 @@ def test_that_the_order_does_not_matter_is_shown(capsys: pytest.CaptureFixture[s
     show(found, console)
     shown = capsys.readouterr().out.splitlines()
     assert shown[-1] == "in the other order the ratios are 1.23 times these, spread 20%"
+    show(found[1:2], console)
+    assert capsys.readouterr().out.splitlines()[-1] == "in the other order the ratios are 0.98 times these"
     show(found[-1:], console)
     assert "other order" not in capsys.readouterr().out
+
+
+def test_a_single_time_has_no_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    for times, said in (([1.0], ["1000.000", "2.00x"]), ([1.0, 1.0], ["1000.000", "0%", "2.00x", "0%"])):
+        show([Result(CASES[0], OURS, times, [2.0 * t for t in times], times)], Console(soft_wrap=True, width=80))
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {OURS} ")]
+        assert line.split()[1 : len(said) + 1] == said
+        assert ("%" in line) == (len(times) > 1)
+
+
+def test_no_number_is_cut_where_the_terminal_is_narrow(capsys: pytest.CaptureFixture[str]) -> None:
+    show([Result(CASES[0], OURS, [1e-6], [123456.789], [1.0])], Console(soft_wrap=True, width=80))
+    out = capsys.readouterr().out
+    assert " 123456.79x " in out
+    assert "…" not in out
 
 
 def test_markdown_is_a_table(small: None, bench: Bench) -> None:
@@ -405,6 +444,8 @@ def test_records_with_nothing_in_common_are_refused(small: None, bench: Bench, t
         (["--unchecked"], "--unchecked and --against are for a --subject"),
         (["--against", "GRU"], "--unchecked and --against are for a --subject"),
         (["--subject", "a:b", "--against", "CNN"], "--against should be one of RNN, RNN_relu, LSTM, GRU, got 'CNN'"),
+        (["--implementations", " ; "], "--implementations should be of torch.nn; scratchrnn; "),
+        (["--implementations", ""], "--implementations should be of torch.nn; scratchrnn; "),
         (["--implementations", "mine"], "--implementations should be of torch.nn; scratchrnn; "),
     ],
 )
@@ -422,7 +463,27 @@ def test_cuda_that_is_not_there_is_refused(small: None, bench: Bench) -> None:
 def test_a_suite_without_the_subjects_cell_is_refused(small: None, own_modules: None, bench: Bench) -> None:
     status, shown = bench("--subject", "own_cells:Right", "--against", "RNN")
     assert status == 2
-    assert "suite 'quick' has no case for this" in shown
+    assert "suite 'quick' has no case of RNN: --against should be LSTM or GRU" in shown
+
+
+def test_a_suite_without_a_case_says_of_what(own_modules: None, bench: Bench) -> None:
+    Path("gru.csv").write_text("group,cell,works,layers,T,B,I,H\nx,GRU,training,1,3,2,4,5\n")
+    status, shown = bench("--suite", "gru.csv", "--subject", "own_cells:Right")
+    assert (status, shown) == (
+        2,
+        "scratchrnn bench: suite 'gru.csv' has no case of LSTM: --against should be GRU\n",
+    )
+    Path("large.csv").write_text("group,cell,works,layers,T,B,I,H\nx,GRU,training,1,9999,99,4000,4000\n")
+    assert "suite 'large.csv' has no case of at most 40 GFLOP a call: --full runs " in bench("--suite", "large.csv")[1]
+
+
+@pytest.mark.parametrize(("written", "cell"), [("gru", "GRU"), ("rnn_RELU", "RNN_relu")])
+def test_the_letters_of_a_cell_may_be_small_or_capital(written: str, cell: str) -> None:
+    assert _parser().parse_args(["bench", "--subject", "a:b", "--against", written]).against == cell
+    assert _parser().parse_args(["explain", cell, "My.Own:GRU"]).cells == [cell.lower(), "My.Own:GRU"]
+    assert _parser().parse_args(["doctor", cell, "My.Own:GRU"]).cell == [cell.lower(), "My.Own:GRU"]
+    assert _parser().parse_args(["quiz", cell]).cell == cell.lower()
+    assert _parser().parse_args(["diagnose", "a:b", "--as", "LSTM-Cell"]).kind == "lstm-cell"
 
 
 def test_implementations_are_chosen(small: None, bench: Bench, tmp_path: Path) -> None:

@@ -47,6 +47,52 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"scratchrnn {sr.__version__}\n"
 
 
+SCRIPT = """
+import argparse
+import scratchrnn as sr
+parser = argparse.ArgumentParser()
+parser.add_argument("--size", type=int, default=3)
+print(parser.parse_args().size)
+mine = sr.Cell("MINE", ("f",), lambda f, h_prev: ((f.tanh(),), ()))
+"""
+
+
+@pytest.mark.parametrize("command", [["explain"], ["quiz"], ["doctor"], ["bench", "--subject"]], ids=lambda c: c[0])
+def test_a_file_that_leaves_cannot_be_imported(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    assert cli.main([*command, "leaves.py:mine"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith(" 'leaves.py:mine' cannot be imported: SystemExit: 0, in <module> (leaves.py:2)\n")
+
+
+def test_a_file_that_reads_a_command_line_is_not_given_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["scratchrnn", "doctor", "script_of_mine.py:mine"])
+    (tmp_path / "script_of_mine.py").write_text(SCRIPT)
+    assert cli.main() in (0, 1)
+    assert capsys.readouterr().out.startswith("3\n")
+    assert sys.argv == ["scratchrnn", "doctor", "script_of_mine.py:mine"]
+    monkeypatch.delitem(sys.modules, "script_of_mine")
+
+
+def test_a_cell_that_leaves_is_no_closed_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.main.__globals__["explain"], "run", lambda options, console: sys.exit(3))
+    assert cli.main(["explain", "lstm"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("scratchrnn explain: what it runs left the interpreter: SystemExit: 3, in <lambda> (")
+
+
 def interrupted(start: str, moment: str, arguments: list[str], tmp_path: Path) -> tuple[int, list[str], list[str]]:
     """Send SIGINT as soon as `moment` is seen, the import of a module or a line of output; status and both outputs."""
     script = tmp_path / "bin" / "scratchrnn"  # as pip writes it

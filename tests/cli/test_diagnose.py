@@ -82,9 +82,9 @@ import scratchrnn.cli.diagnose as room
 from scratchrnn.parity.diagnosis import Cause, Diagnosis
 
 def by(found):
-    def diagnose(subject, kind=None, *, load_weights=None):
-        return found(subject, kind, load_weights)
-    room.diagnose = diagnose
+    def diagnosed(subject, kind, load_weights=None, beside=None):
+        return found(subject, kind, beside)
+    room.diagnosed = diagnosed
 
 def subject(): pass
 """
@@ -208,6 +208,45 @@ def test_weights_are_loaded_as_the_file_says(here: Path, capfd: pytest.CaptureFi
     assert status == 0, out + err
     assert out.startswith("agrees with nn.RNN in ")
     assert "load_weights sets its weights, so their gradients cannot be judged" in out
+
+
+def test_weights_are_loaded_as_the_named_file_says(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    layer, _, load = LOADED.partition("def load_weights")
+    (here / "layers_of_mine.py").write_text(layer + "def load_weights(module, weights): weights['weight_ih']\n")
+    (here / "loaded.py").write_text(f"import torch\nfrom layers_of_mine import Turned\ndef load_weights{load}")
+    with (here / "loaded.py").open("a") as file:
+        file.write("\ndef made(input_size, hidden_size):\n    return Turned(input_size, hidden_size)\n")
+    for name in ("Turned", "made"):
+        assert cli.main(["diagnose", f"loaded.py:{name}", "--as", "rnn"]) == 0, capfd.readouterr()
+
+
+LOAD_RAISES = """
+import torch
+from torch import nn
+
+class Flat(nn.Module):
+    def __init__(self, input_size, hidden_size):
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.of_all = nn.Parameter(torch.zeros(36))
+
+    def forward(self, x, h_0=None):
+        return x
+
+def load_weights(module, weights):
+    module.of_all.data[:12] = weights["weight_ih"].flatten()
+"""
+
+
+def test_that_load_weights_raises_is_told(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    has = "weight_ih_l0 [4, 3], weight_hh_l0 [4, 4], bias_ih_l0 [4], bias_hh_l0 [4]"
+    told = f"load_weights raises KeyError: 'weight_ih', where weights has {has}"
+    (here / "raises.py").write_text(f"{LOAD_RAISES}\n{LOADED.partition('def load_weights')[0]}")
+    assert cli.main(["diagnose", "raises.py:Flat", "--as", "rnn"]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith(f"scratchrnn diagnose: {told}; without load_weights: the parameters of Flat should be those ")
+    assert cli.main(["diagnose", "raises.py:Turned", "--as", "rnn"]) == 3  # which can be read, in another way
+    assert f"  assumed: read without load_weights: {told}\n" in capfd.readouterr().out
 
 
 def test_the_verdict_is_coloured(

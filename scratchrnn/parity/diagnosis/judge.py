@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from inspect import isfunction
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 from ...cells.cell import Cell
 from ...cells.twins import TWINS, Twin
 from .adapter import NotTaken, Subject, Unjudged, guess
+from .adapter.calling import is_given_weights
 from .case import Case, Tolerance
 from .causes import GRADIENTS, OTHERS, OUTPUTS, Facts
 from .configuration import Configuration, Place, tried
@@ -58,30 +58,42 @@ def diagnose(subject: Any, kind: str | None = None, *, load_weights: Any = None)
         RuntimeError: what the subject is held against is not what torch.nn computes here, so that nothing can be said.
         ValueError: `kind` is none of those; or `UnknownKindError`, which is one: it is None, and cannot be guessed.
     """
+    return diagnosed(subject, kind, load_weights)
+
+
+def diagnosed(subject: Any, kind: str | None, load_weights: Any = None, beside: Any = None) -> Diagnosis:
+    """As `diagnose`; `beside` is the `load_weights` of the file where the subject was found, if it has one."""
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind should be {', '.join(KINDS)} or None, got {kind!r}")
+    if beside is None:
+        beside = getattr(sys.modules.get(getattr(subject, "__module__", "")), "load_weights", None)
     with _put_back():
         if kind is not None:
-            return _with_weights(subject, *KINDS[kind], load_weights)
+            return _with_weights(subject, *KINDS[kind], load_weights, beside)
         found = None if isinstance(subject, Cell) else guess(subject)
         if found is None:
             return _by_laws(subject)
         twin, step = found
-        first = _with_weights(subject, twin, step, load_weights)
+        first = _with_weights(subject, twin, step, load_weights, beside)
         if first.error is None or not step:
             return first
-        other = _with_weights(subject, twin, False, load_weights)  # its name ends in Cell, and it may be a layer
+        # its name ends in Cell, and it may be a layer
+        other = _with_weights(subject, twin, False, load_weights, beside)
         return first if other.error else other
 
 
-def _with_weights(subject: Any, twin: Twin, step: bool, load_weights: Any) -> Diagnosis:
+def _with_weights(subject: Any, twin: Twin, step: bool, load_weights: Any, beside: Any) -> Diagnosis:
     """As its parameters are read; and where that does not do, as the `load_weights` beside it sets them."""
     first = _against(subject, twin, step, load_weights)
-    beside = getattr(sys.modules.get(getattr(subject, "__module__", "")), "load_weights", None)
-    if first or load_weights is not None or beside is None or (isfunction(subject) and first.error is None):
+    if first or load_weights is not None or beside is None or is_given_weights(subject, len(twin.cell.states)):
         return first
     other = _against(subject, twin, step, beside)
-    return other if other or (first.error and not other.error) else first
+    if other.error is None:
+        return other if other or first.error else first
+    if first.error is None:
+        return replace(first, assumed=(*first.assumed, f"read without load_weights: {other.error}"))
+    told = f"{other.error}; without load_weights: {first.error}"
+    return first if first.error == other.error else replace(first, error=told)
 
 
 def _by_laws(subject: Any) -> Diagnosis:

@@ -15,7 +15,7 @@ from . import naming
 from .calling import NO_STATES, Argument, Way, call
 from .reading import Reading
 from .returned import kind, outcome, shapes_of_states, step_outcome
-from .tensors import RAISES, Unjudged, apart, leaves, short
+from .tensors import RAISES, NotLoaded, Unjudged, apart, leaves, short
 
 LoadWeights = Callable[[Any, Mapping[str, Tensor]], Any]
 
@@ -87,8 +87,7 @@ class Instance:
         try:
             with apart(form.dtype):
                 if form.load_weights is not None:
-                    with torch.no_grad():
-                        form.load_weights(self.made, {name: p.detach() for name, p in self.parameters.items()})
+                    self._load(form.load_weights)
                 if self._configuration.step:
                     return self._step(x, states)
                 return self._steps(x, states) if form.stepped else self._sequence(x, states, lengths)
@@ -96,6 +95,15 @@ class Instance:
             raise
         except RAISES as error:
             raise Unjudged(f"{form.name} raises {short(error)}") from error
+
+    def _load(self, load_weights: LoadWeights) -> None:
+        weights = {name: p.detach() for name, p in self.parameters.items()}
+        try:
+            with torch.no_grad():
+                load_weights(self.made, weights)
+        except RAISES as error:
+            given = naming.shapes_of(weights)
+            raise NotLoaded(f"load_weights raises {short(error)}, where weights has {given}") from error
 
     def _sequence(self, x: Tensor, states: tuple[Tensor, ...] | None, lengths: Tensor | None) -> Outcome:
         held = replace(self._configuration, length=x.shape[0], batch=x.shape[1])

@@ -13,7 +13,7 @@ from ..configuration import Configuration, Outcome
 from .calling import NO_STATES, Way, ways
 from .instance import Form, Instance
 from .returned import PAIRS, shapes_of_states, stacked
-from .tensors import Unjudged
+from .tensors import NotLoaded, Unjudged
 
 _PROBED = 6  # steps, and rows, of the input that tells the axes apart
 
@@ -123,6 +123,8 @@ class Probe:
                 instance, returned = self.drawn(base, way, given)
                 # as they return, so they come: as many layers as states would take either form
                 return _shaped(returned, base) + 0.5 * ((way.said == PAIRS) == (PAIRS in instance.said))
+            except NotLoaded:
+                raise
             except Unjudged as error:
                 tried.setdefault(f"subject({said})", str(error))
                 self.failed.append(str(error))

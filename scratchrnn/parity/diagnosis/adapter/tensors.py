@@ -21,6 +21,10 @@ class Unjudged(Exception):  # noqa: N818
     """The subject cannot be judged; the text says why, and what was tried."""
 
 
+class NotLoaded(Unjudged):
+    """`load_weights` raises: however the subject would be called, it does not come to that."""
+
+
 class NotTaken(Exception):  # noqa: N818
     """The subject does not take this configuration."""
 
