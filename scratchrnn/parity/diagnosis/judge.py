@@ -166,6 +166,9 @@ class _Judge:
             if not self.known.fits(case) and not self._explain(case):
                 return self._diagnosis(first_difference(case, self.known))
             self.configurations.append(f"{configuration}: {self._error(case):.0e}")
+            said, before = case.instance.said, {each.instance.said for each in self.cases[:-1]}
+            if before and said not in before:
+                self.noted.append(f"returns {said} in {configuration}")
         if not self.cases:
             raise self.first_error or Unjudged("it took no configuration that was tried")
         difference = self._gradients()

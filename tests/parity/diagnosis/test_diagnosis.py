@@ -122,6 +122,23 @@ def test_the_fields_are_for_programs() -> None:
     assert {*content} == {"agrees", *(field.name for field in dataclasses.fields(diagnosis))}
 
 
+def test_states_without_the_first_dimension_are_told() -> None:
+    class Squeezed(nn.LSTM):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            output, (h, c) = super().forward(x, hx)
+            return output, (h.squeeze(0), c.squeeze(0)) if x.dim() in self.of else (h, c)
+
+    Squeezed.of = (2, 3)  # type: ignore[attr-defined]
+    in_all = sr.diagnose(Squeezed)
+    assert in_all
+    assert in_all.assumed[0] == "called as subject(x, (h, c)); returns output, (h, c) [batch, hidden_size]"
+    Squeezed.of = (2,)  # type: ignore[attr-defined]
+    assert sr.diagnose(Squeezed).assumed == (
+        "called as subject(x, (h, c)); returns output, (h, c)",
+        "returns output, (h, c) [hidden_size] in nn.LSTM(3, 4), unbatched",
+    )
+
+
 def test_torch_nn_is_the_judge_and_not_our_equations(monkeypatch: pytest.MonkeyPatch) -> None:
     right = reference.Reference._step
 

@@ -426,6 +426,16 @@ def listed(self, x):
     return list(self.scan(x, *self.zeros(x.shape[1]))[0])
 
 
+def listed_with_states(self, x):
+    y, h, c = self.scan(x, *self.zeros(x.shape[1]))
+    return list(y), (h[None], c[None])
+
+
+def states_first(self, x):
+    y, h, c = self.scan(x, *self.zeros(x.shape[1]))
+    return (h[None], c[None]), y
+
+
 def batch_first(self, x, state=None):
     y, h, c = self.scan(x.transpose(0, 1), *(self.zeros(len(x)) if state is None else state))
     return y.transpose(0, 1), (h, c)
@@ -449,21 +459,24 @@ BATCH, NONE, ZEROS = (
     "takes no states",
     "needs states: zeros are given where torch.nn is given none",
 )
+ROWS = "[batch, hidden_size]"
 FORMS = [  # forward, how it is called, what else is said
     (alone, "called as subject(x); returns output", [NONE]),
-    (with_h, "called as subject(x); returns output, h", [NONE]),
+    (with_h, f"called as subject(x); returns output, h {ROWS}", [NONE]),
     (nested, "called as subject(x, (h, c)); returns output, (h, c)", []),
-    (flat, "called as subject(x, (h, c) [batch, hidden_size]); returns output, (h, c)", [ZEROS]),
-    (separate, "called as subject(x, h, c); returns output, h, c", [ZEROS]),
-    (h_before_x, "called as subject(x, h, c); returns output, h, c", [ZEROS]),
-    (by_layer, "called as subject(x, [(h, c), ...]); returns output, (h, c)", []),
-    (lists, "called as subject(x, (h, c)); returns output, (h, c)", []),
+    (flat, f"called as subject(x, (h, c) {ROWS}); returns output, (h, c) {ROWS}", [ZEROS]),
+    (separate, f"called as subject(x, h, c); returns output, h, c {ROWS}", [ZEROS]),
+    (h_before_x, f"called as subject(x, h, c); returns output, h, c {ROWS}", [ZEROS]),
+    (by_layer, "called as subject(x, [(h, c), ...]); returns output, [(h, c), ...]", []),
+    (lists, "called as subject(x, (h, c)); returns output, ([h, ...], [c, ...])", []),
     (spread, "called as subject(x, (h, c)); returns output, (h, c)", []),
-    (last_alone, "called as subject(x); returns the last h", [NONE]),
-    (states_alone, "called as subject(x); returns h, c", [NONE]),
+    (last_alone, f"called as subject(x); returns the last h {ROWS}", [NONE]),
+    (states_alone, f"called as subject(x); returns h, c {ROWS}", [NONE]),
     (listed, "called as subject(x); returns a list of outputs", [NONE]),
-    (batch_first, "called as subject(x, (h, c) [batch, hidden_size]); returns output, (h, c)", [BATCH]),
-    (listed_batch_first, "called as subject(x); returns output", [BATCH, NONE]),
+    (batch_first, f"called as subject(x, (h, c) {ROWS}); returns output, (h, c) {ROWS}", [BATCH]),
+    (listed_with_states, "called as subject(x); returns a list of outputs, (h, c)", [NONE]),
+    (states_first, "called as subject(x); returns (h, c), output", [NONE]),
+    (listed_batch_first, "called as subject(x); returns a list of outputs", [BATCH, NONE]),
     (a_step, "called step by step as subject(x, h, c); returns h, c", [ZEROS]),
     (a_step_of_a_state, "called step by step as subject(x, (h, c)); returns output, h, c", []),
 ]
@@ -565,8 +578,8 @@ def rnn_cell(x, h, w_ih, w_hh, b_ih=None, b_hh=None):
 @pytest.mark.parametrize(
     ("thing", "kind", "said"),
     [
-        (torchs, "rnn", "called as subject(x); returns the last h"),
-        (turned, "rnn", "called as subject(x, h); returns output, h"),
+        (torchs, "rnn", "called as subject(x); returns the last h [batch, hidden_size]"),
+        (turned, "rnn", "called as subject(x, h); returns output, h [batch, hidden_size]"),
         (both_ways, "rnn", "called as subject(x); returns output"),
         (rnn_cell, "rnn", "called step by step as subject(x, h); returns h"),
         (rnn_cell, "rnn-cell", "called as subject(x, h); returns h"),
