@@ -63,7 +63,10 @@ def diagnose(subject: Any, kind: str | None = None, *, load_weights: Any = None)
     with _put_back():
         if kind is not None:
             return _with_weights(subject, *KINDS[kind], load_weights)
-        found = None if isinstance(subject, Cell) else guess(subject)
+        try:
+            found = None if isinstance(subject, Cell) else guess(subject)
+        except Unjudged as error:
+            return Diagnosis("", error=str(error))
         if found is None:
             return _by_laws(subject)
         twin, step = found

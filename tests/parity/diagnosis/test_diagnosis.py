@@ -139,6 +139,20 @@ def test_states_without_the_first_dimension_are_told() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", [None, "gru"])
+def test_a_lazy_parameter_is_told_with_a_kind_and_without(kind: str | None) -> None:
+    class Lazy(nn.Module):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__()
+            self.W, self.U = nn.LazyLinear(3 * hidden_size), nn.Linear(hidden_size, 3 * hidden_size)
+
+    for subject in (Lazy, Lazy(3, 4)):
+        diagnosis = sr.diagnose(subject, kind)
+        said = "Lazy has a lazy parameter, W.weight: call it once first, and give the instance"
+        assert diagnosis.error == said
+        assert str(diagnosis) == f"cannot be judged{' against nn.GRU' if kind else ''}: {said}"
+
+
 def test_torch_nn_is_the_judge_and_not_our_equations(monkeypatch: pytest.MonkeyPatch) -> None:
     right = reference.Reference._step
 
