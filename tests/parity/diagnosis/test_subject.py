@@ -912,7 +912,8 @@ class GivesTwoDimensions(nn.LSTM):
 
 class GivesNan(nn.LSTM):
     def forward(self, x, hx=None):
-        return super().forward(x, hx)[0] * float("nan")
+        y, states = super().forward(x, hx)
+        return y.index_fill(0, torch.tensor([2]), float("nan")), states
 
 
 class NoParameters:
@@ -952,7 +953,7 @@ REFUSED = [  # what, as what, and all that the message should hold
     (GivesADict, "lstm", ["a layer should return output, or output and (h, c), or (h, c) alone, got dict"]),
     (GivesTooMuch, "lstm", ["got (Tensor [5, 2, 4], Tensor [1, 2, 4], Tensor [1, 2, 4], Tensor [1, 2, 4])"]),
     (GivesTwoDimensions, "lstm", ["a layer should return an output of the shape [5, 2, ...], got [5, 2]"]),
-    (GivesNan, "lstm", ["GivesNan should return finite numbers, got nan or inf"]),
+    (GivesNan, "lstm", ["GivesNan should return finite numbers, got nan in output at [2, 0, 0] with nn.LSTM(3, 4)"]),
     (Uncopied(3, 4), "lstm", ["Uncopied cannot be copied: TypeError: not this one; give its class or a factory"]),
     (nn.LSTM, "gru", [
         "the parameters of LSTM should be those of nn.GRU(input_size=3, hidden_size=4) in some order, shape or ",
