@@ -153,6 +153,21 @@ def test_a_lazy_parameter_is_told_with_a_kind_and_without(kind: str | None) -> N
         assert str(diagnosis) == f"cannot be judged{' against nn.GRU' if kind else ''}: {said}"
 
 
+def test_a_weight_reshaped_back_is_one_cause() -> None:
+    class Reshaped(nn.LSTMCell):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__(input_size, hidden_size)
+            self.weight_hh = nn.Parameter(self.weight_hh.detach().T.contiguous())
+
+        def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            w_hh = self.weight_hh.reshape(-1, self.hidden_size)
+            return torch.lstm_cell(x, state, self.weight_ih, w_hh, self.bias_ih, self.bias_hh)
+
+    (cause,) = sr.diagnose(Reshaped, "lstm-cell").causes
+    assert cause.slug == "weights-transposed"
+    assert "reshapes W_hh of [inputs, gates * H] to [gates * H, inputs]" in cause.detail
+
+
 def test_torch_nn_is_the_judge_and_not_our_equations(monkeypatch: pytest.MonkeyPatch) -> None:
     right = reference.Reference._step
 
