@@ -72,6 +72,7 @@ class Difference:
         if self.agrees:
             return f"ok      {line}"
         at = f" at {list(self.index)}: ours {self.ours:.7g}, torch.nn {self.theirs:.7g}, float64 {self.reference:.7g}"
+        at = at if self.bound else ""  # of another shape or dtype no numbers are compared
         note = self.note if self.meaningful else "torch.nn itself is too far from float64 for a verdict"
         return f"DIFFERS {line}{at}{'; ' if note else ''}{note}"
 

@@ -169,6 +169,7 @@ def test_a_nan_or_another_shape_or_dtype_differs() -> None:
 
     shape = compare(Other(sr.from_torch(theirs), "shape"), theirs, x, parameters=False)
     assert shape.differences[0].note == "torch.float32 [3, 2, 4], expected torch.float32 [5, 2, 4]"
+    assert str(shape.differences[0]).endswith(f"bound 0.0e+00; {shape.differences[0].note}")
     assert shape.worst is shape.differences[0]
     assert shape.worst.share == float("inf")
     dtype = compare(Other(sr.from_torch(theirs), "dtype"), theirs, x, parameters=False)

@@ -70,7 +70,10 @@ def diagnosed(subject: Any, kind: str | None, load_weights: Any = None, beside: 
     with _put_back():
         if kind is not None:
             return _with_weights(subject, *KINDS[kind], load_weights, beside)
-        found = None if isinstance(subject, Cell) else guess(subject)
+        try:
+            found = None if isinstance(subject, Cell) else guess(subject)
+        except Unjudged as error:
+            return Diagnosis("", error=str(error))
         if found is None:
             return _by_laws(subject)
         twin, step = found
@@ -178,6 +181,9 @@ class _Judge:
             if not self.known.fits(case) and not self._explain(case):
                 return self._diagnosis(first_difference(case, self.known))
             self.configurations.append(f"{configuration}: {self._error(case):.0e}")
+            said, before = case.instance.said, {each.instance.said for each in self.cases[:-1]}
+            if before and said not in before:
+                self.noted.append(f"returns {said} in {configuration}")
         if not self.cases:
             raise self.first_error or Unjudged("it took no configuration that was tried")
         difference = self._gradients()

@@ -27,7 +27,7 @@ class Diagnosis:
     """Whether a subject computes what torch.nn computes, and if not, why. It is true when it does."""
 
     twin: str
-    """What it was held against, as `nn.LSTM`."""
+    """What it was held against, as `nn.LSTM`; "" if it came to none."""
     assumed: tuple[str, ...] = ()
     """How the subject was made, called and read, where that was not plain."""
     configurations: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Diagnosis:
     def __str__(self) -> str:
         """The verdict in the first line; below it each cause with its fix, or where the two part."""
         if self.error is not None:
-            return f"cannot be judged against {self.twin}: {self.error}"
+            return f"cannot be judged{f' against {self.twin}' if self.twin else ''}: {self.error}"
         if self.twin == LAWS:
             return "\n".join(self._by_laws())
         if self.agrees:

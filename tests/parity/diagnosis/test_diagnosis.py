@@ -122,6 +122,52 @@ def test_the_fields_are_for_programs() -> None:
     assert {*content} == {"agrees", *(field.name for field in dataclasses.fields(diagnosis))}
 
 
+def test_states_without_the_first_dimension_are_told() -> None:
+    class Squeezed(nn.LSTM):
+        def forward(self, x: Any, hx: Any = None) -> Any:
+            output, (h, c) = super().forward(x, hx)
+            return output, (h.squeeze(0), c.squeeze(0)) if x.dim() in self.of else (h, c)
+
+    Squeezed.of = (2, 3)  # type: ignore[attr-defined]
+    in_all = sr.diagnose(Squeezed)
+    assert in_all
+    assert in_all.assumed[0] == "called as subject(x, (h, c)); returns output, (h, c) [batch, hidden_size]"
+    Squeezed.of = (2,)  # type: ignore[attr-defined]
+    assert sr.diagnose(Squeezed).assumed == (
+        "called as subject(x, (h, c)); returns output, (h, c)",
+        "returns output, (h, c) [hidden_size] in nn.LSTM(3, 4), unbatched",
+    )
+
+
+@pytest.mark.parametrize("kind", [None, "gru"])
+def test_a_lazy_parameter_is_told_with_a_kind_and_without(kind: str | None) -> None:
+    class Lazy(nn.Module):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__()
+            self.W, self.U = nn.LazyLinear(3 * hidden_size), nn.Linear(hidden_size, 3 * hidden_size)
+
+    for subject in (Lazy, Lazy(3, 4)):
+        diagnosis = sr.diagnose(subject, kind)
+        said = "Lazy has a lazy parameter, W.weight: call it once first, and give the instance"
+        assert diagnosis.error == said
+        assert str(diagnosis) == f"cannot be judged{' against nn.GRU' if kind else ''}: {said}"
+
+
+def test_a_weight_reshaped_back_is_one_cause() -> None:
+    class Reshaped(nn.LSTMCell):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__(input_size, hidden_size)
+            self.weight_hh = nn.Parameter(self.weight_hh.detach().T.contiguous())
+
+        def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            w_hh = self.weight_hh.reshape(-1, self.hidden_size)
+            return torch.lstm_cell(x, state, self.weight_ih, w_hh, self.bias_ih, self.bias_hh)
+
+    (cause,) = sr.diagnose(Reshaped, "lstm-cell").causes
+    assert cause.slug == "weights-transposed"
+    assert "reshapes W_hh of [inputs, gates * H] to [gates * H, inputs]" in cause.detail
+
+
 def test_torch_nn_is_the_judge_and_not_our_equations(monkeypatch: pytest.MonkeyPatch) -> None:
     right = reference.Reference._step
 

@@ -426,6 +426,16 @@ def listed(self, x):
     return list(self.scan(x, *self.zeros(x.shape[1]))[0])
 
 
+def listed_with_states(self, x):
+    y, h, c = self.scan(x, *self.zeros(x.shape[1]))
+    return list(y), (h[None], c[None])
+
+
+def states_first(self, x):
+    y, h, c = self.scan(x, *self.zeros(x.shape[1]))
+    return (h[None], c[None]), y
+
+
 def batch_first(self, x, state=None):
     y, h, c = self.scan(x.transpose(0, 1), *(self.zeros(len(x)) if state is None else state))
     return y.transpose(0, 1), (h, c)
@@ -449,21 +459,24 @@ BATCH, NONE, ZEROS = (
     "takes no states",
     "needs states: zeros are given where torch.nn is given none",
 )
+ROWS = "[batch, hidden_size]"
 FORMS = [  # forward, how it is called, what else is said
     (alone, "called as subject(x); returns output", [NONE]),
-    (with_h, "called as subject(x); returns output, h", [NONE]),
+    (with_h, f"called as subject(x); returns output, h {ROWS}", [NONE]),
     (nested, "called as subject(x, (h, c)); returns output, (h, c)", []),
-    (flat, "called as subject(x, (h, c) [batch, hidden_size]); returns output, (h, c)", [ZEROS]),
-    (separate, "called as subject(x, h, c); returns output, h, c", [ZEROS]),
-    (h_before_x, "called as subject(x, h, c); returns output, h, c", [ZEROS]),
-    (by_layer, "called as subject(x, [(h, c), ...]); returns output, (h, c)", []),
-    (lists, "called as subject(x, (h, c)); returns output, (h, c)", []),
+    (flat, f"called as subject(x, (h, c) {ROWS}); returns output, (h, c) {ROWS}", [ZEROS]),
+    (separate, f"called as subject(x, h, c); returns output, h, c {ROWS}", [ZEROS]),
+    (h_before_x, f"called as subject(x, h, c); returns output, h, c {ROWS}", [ZEROS]),
+    (by_layer, "called as subject(x, [(h, c), ...]); returns output, [(h, c), ...]", []),
+    (lists, "called as subject(x, (h, c)); returns output, ([h, ...], [c, ...])", []),
     (spread, "called as subject(x, (h, c)); returns output, (h, c)", []),
-    (last_alone, "called as subject(x); returns the last h", [NONE]),
-    (states_alone, "called as subject(x); returns h, c", [NONE]),
+    (last_alone, f"called as subject(x); returns the last h {ROWS}", [NONE]),
+    (states_alone, f"called as subject(x); returns h, c {ROWS}", [NONE]),
     (listed, "called as subject(x); returns a list of outputs", [NONE]),
-    (batch_first, "called as subject(x, (h, c) [batch, hidden_size]); returns output, (h, c)", [BATCH]),
-    (listed_batch_first, "called as subject(x); returns output", [BATCH, NONE]),
+    (batch_first, f"called as subject(x, (h, c) {ROWS}); returns output, (h, c) {ROWS}", [BATCH]),
+    (listed_with_states, "called as subject(x); returns a list of outputs, (h, c)", [NONE]),
+    (states_first, "called as subject(x); returns (h, c), output", [NONE]),
+    (listed_batch_first, "called as subject(x); returns a list of outputs", [BATCH, NONE]),
     (a_step, "called step by step as subject(x, h, c); returns h, c", [ZEROS]),
     (a_step_of_a_state, "called step by step as subject(x, (h, c)); returns output, h, c", []),
 ]
@@ -565,8 +578,8 @@ def rnn_cell(x, h, w_ih, w_hh, b_ih=None, b_hh=None):
 @pytest.mark.parametrize(
     ("thing", "kind", "said"),
     [
-        (torchs, "rnn", "called as subject(x); returns the last h"),
-        (turned, "rnn", "called as subject(x, h); returns output, h"),
+        (torchs, "rnn", "called as subject(x); returns the last h [batch, hidden_size]"),
+        (turned, "rnn", "called as subject(x, h); returns output, h [batch, hidden_size]"),
         (both_ways, "rnn", "called as subject(x); returns output"),
         (rnn_cell, "rnn", "called step by step as subject(x, h); returns h"),
         (rnn_cell, "rnn-cell", "called as subject(x, h); returns h"),
@@ -899,7 +912,8 @@ class GivesTwoDimensions(nn.LSTM):
 
 class GivesNan(nn.LSTM):
     def forward(self, x, hx=None):
-        return super().forward(x, hx)[0] * float("nan")
+        y, states = super().forward(x, hx)
+        return y.index_fill(0, torch.tensor([2]), float("nan")), states
 
 
 class NoParameters:
@@ -939,7 +953,7 @@ REFUSED = [  # what, as what, and all that the message should hold
     (GivesADict, "lstm", ["a layer should return output, or output and (h, c), or (h, c) alone, got dict"]),
     (GivesTooMuch, "lstm", ["got (Tensor [5, 2, 4], Tensor [1, 2, 4], Tensor [1, 2, 4], Tensor [1, 2, 4])"]),
     (GivesTwoDimensions, "lstm", ["a layer should return an output of the shape [5, 2, ...], got [5, 2]"]),
-    (GivesNan, "lstm", ["GivesNan should return finite numbers, got nan or inf"]),
+    (GivesNan, "lstm", ["GivesNan should return finite numbers, got nan in output at [2, 0, 0] with nn.LSTM(3, 4)"]),
     (Uncopied(3, 4), "lstm", ["Uncopied cannot be copied: TypeError: not this one; give its class or a factory"]),
     (nn.LSTM, "gru", [
         "the parameters of LSTM should be those of nn.GRU(input_size=3, hidden_size=4) in some order, shape or ",

@@ -13,11 +13,15 @@ from ..configuration import Configuration
 from . import naming
 from .calling import is_given_weights
 from .making import is_ready, maker_of, sizes_said
-from .tensors import RAISES, Unjudged, apart, copied, leaves, name_of
+from .tensors import RAISES, Unjudged, apart, copied, leaves, name_of, refuse_lazy
 
 
 def guess(subject: Any) -> tuple[Twin, bool] | None:
-    """What a subject wants to be, and whether it takes one step: by its name, else by its parameters."""
+    """What a subject wants to be, and whether it takes one step: by its name, else by its parameters.
+
+    Raises:
+        Unjudged: its name does not tell, and its parameters are lazy.
+    """
     named = {twin.cell.name: twin for twin in TWINS}
     kinds = subject.__mro__ if isinstance(subject, type) else type(subject).__mro__ if is_ready(subject) else ()
     names = [name_of(subject), *(kind.__name__ for kind in kinds if kind not in (nn.Module, object))]
@@ -57,6 +61,7 @@ def _by_parameters(subject: Any, made: Any) -> Twin | None:
     """The twin whose parameters these are, with the fewest left over; None if several have as few."""
     if made is None:
         return None
+    refuse_lazy(made)
     try:
         with apart(torch.float64):
             parameters, linear = leaves(copied(made), torch.float64)

@@ -45,7 +45,9 @@ def step_outcome(returned: Any, names: Sequence[str]) -> tuple[States, str]:
 
 
 def outcome(returned: Any, c: Configuration) -> tuple[Outcome, str]:
-    """What a layer returned, time-major and batched, and the same in words: `output, (h, c)`.
+    """What a layer returned, time-major and batched, and the same in words: `output, (h, c) [batch, hidden_size]`.
+
+    A shape stands there where the states are without torch.nn's first dimension, L * D.
 
     Raises:
         Unjudged: it is none of output, (output, h), (output, (h, c)), (output, h, c), and the states alone.
@@ -67,6 +69,8 @@ def outcome(returned: Any, c: Configuration) -> tuple[Outcome, str]:
             output = output.unsqueeze(1)
         elif c.batch_first:
             output = output.transpose(0, 1)
+    if any(state is not None and state.dim() == len(_leading(c)) for state in states):
+        said += " [hidden_size]" if c.layout == "unbatched" else " [batch, hidden_size]"
     return Outcome(output, tuple(None if state is None else _batched(state, c) for state in states)), said
 
 
@@ -87,51 +91,48 @@ def _parts(returned: Any, c: Configuration, names: Sequence[str]) -> tuple[Any, 
         return _stack(returned, c), (None,) * n, "a list of outputs"
     if not isinstance(returned, (tuple, list)) or not returned:
         return None
-    match returned:
-        case ((*_,) as all_states, Tensor() as output) if not isinstance(all_states, PackedSequence):
-            returned = output, all_states  # as JAX has it
     if len(returned) == n > 1 and all(isinstance(s, Tensor) and _is_state(s, c) for s in returned):
         return None, tuple(returned), ", ".join(names)
     output, *rest = returned
-    output = _stack(output, c) if _is_steps(output, c) else output
+    said, order = "output", "{0}, {1}"
+    if _is_steps(output, c):
+        output, said = _stack(output, c), "a list of outputs"
+    elif type(output) in (tuple, list) and len(rest) == 1 and isinstance(rest[0], Tensor):
+        output, rest, order = rest[0], [output], "{1}, {0}"  # as JAX has it
     nested = len(rest) == 1 and isinstance(rest[0], (tuple, list))
-    states = _states(list(rest[0]) if nested else rest, n, stacked(c))
-    if states is None or not isinstance(output, (Tensor, PackedSequence)):
+    found = _states(list(rest[0]) if nested else rest, names, stacked(c))
+    if found is None or not isinstance(output, (Tensor, PackedSequence)):
         return None
-    had = ", ".join(name for name, state in zip(names, states, strict=True) if state is not None)
-    if nested and _is_paired(rest[0], n, stacked(c)):
-        had = PAIRS
-    elif nested:
-        had = f"({had}{',' * (n == 1)})"
-    return output, states, f"output, {had}" if had else "output"
+    states, had = found
+    if nested and had:
+        had = f"[{had}]" if had.endswith(", ...") else f"({had}{',' * (n == 1)})"
+    return output, states, order.format(said, had) if had else said
 
 
-def _states(parts: list[Any], n: int, stacked: int) -> States | None:
-    """The states of torch.nn's shape; of what is a list for each layer, or for each state, too."""
+def _states(parts: list[Any], names: Sequence[str], stacked: int) -> tuple[States, str] | None:
+    """The states of torch.nn's shape, and how they came: each, or a list for each of them, or one for each layer."""
+    n = len(names)
     if all(part is None for part in parts):
-        return (None,) * n
+        return (None,) * n, ""
     if n == 1 and len(parts) == stacked > 1 and all(isinstance(part, Tensor) for part in parts):
-        return (torch.stack(parts),)
+        return (torch.stack(parts),), f"{names[0]}, ..."
+    said = "{}"
     if all(isinstance(part, (tuple, list)) and all(isinstance(s, Tensor) for s in part) for part in parts):
         a_list_for_each = len(parts) <= n and all(len(part) == stacked for part in parts)
         a_pair_for_each = len(parts) == stacked and all(len(part) == n for part in parts)
         if a_pair_for_each and not (a_list_for_each and type(parts[0]) is list):
-            return tuple(torch.stack(column) for column in zip(*parts, strict=True))
+            pair = f"({', '.join(names)}{',' * (n == 1)})"
+            return tuple(torch.stack(column) for column in zip(*parts, strict=True)), f"{pair}, ..."
         if not a_list_for_each:
             return None
-        parts = [torch.stack(list(part)) for part in parts]
+        parts, said = [torch.stack(list(part)) for part in parts], "[{}, ...]"
     if len(parts) > n or not all(isinstance(part, Tensor) for part in parts):
         return None
-    return (*parts, *[None] * (n - len(parts)))
+    return (*parts, *[None] * (n - len(parts))), ", ".join(map(said.format, names[: len(parts)]))
 
 
 PAIRS = "[(h, c), ...]"
 """How states are called that are a pair for each layer."""
-
-
-def _is_paired(states: Sequence[Any], n: int, stacked: int) -> bool:
-    """Whether they are a pair for each layer, and not a list for each state."""
-    return len(states) == stacked > 1 == n - 1 and all(type(pair) is tuple and len(pair) == n for pair in states)
 
 
 def _is_state(x: Tensor, c: Configuration) -> bool:

@@ -114,8 +114,15 @@ class Subject:
             self._square = True
         self.base = replace(base, states=self._probe.way(base) is not NO_STATES)
         instance, returned = self._probe.returned(self.base)
-        if any(y is not None and not y.isfinite().all() for y in (returned.output, *returned.states)):
-            raise Unjudged(f"{self.name} should return finite numbers, got nan or inf")
+        output = returned.output
+        if base.batch_first and output is not None:
+            output = output.transpose(0, 1)  # as it came
+        states = (name if self._step else f"{name}_n" for name in self._twin.cell.states)
+        for name, y in zip(("output", *states), (output, *returned.states), strict=True):
+            if y is not None and not y.isfinite().all():
+                place = tuple((~y.isfinite()).nonzero()[0].tolist())
+                got = f"{y[place].item()} in {name} at {list(place)}"
+                raise Unjudged(f"{self.name} should return finite numbers, got {got} with {self.base}")
         said: list[str] = []
         self.takes = frozenset(self._varied(said))
         self.assumed = (*self._made_as(instance.said), *said)

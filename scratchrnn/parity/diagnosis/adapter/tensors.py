@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 RAISES = (Exception, SystemExit)
 """What a subject may raise that is its own."""
+_LAZY = (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer)
 
 
 class Unjudged(Exception):  # noqa: N818
@@ -68,7 +69,7 @@ def tensors(made: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Te
     """
     before = f"{path}." if path else ""
     if isinstance(made, Tensor):
-        if made.is_floating_point() and made.numel():
+        if isinstance(made, _LAZY) or (made.is_floating_point() and made.numel()):
             yield path, made, False
     elif isinstance(made, nn.Module) and any(True for _ in made.parameters()):
         for inner, part in made.named_modules():
@@ -104,6 +105,13 @@ def copied(made: Any) -> Any:
         raise Unjudged(f"{name_of(made)} cannot be copied: {short(error)}; give its class or a factory") from error
 
 
+def refuse_lazy(made: Any) -> None:
+    """Raise `Unjudged` if it has a parameter whose shape only a first call shows."""
+    for name, p, _ in tensors(made):
+        if isinstance(p, _LAZY):
+            raise Unjudged(f"{name_of(made)} has a lazy parameter, {name}: call it once first, and give the instance")
+
+
 def leaves(made: Any, dtype: torch.dtype) -> tuple[dict[str, Tensor], frozenset[str]]:
     """Its parameters in `dtype`, each a leaf that requires a gradient, and which are weights of an nn.Linear.
 
@@ -115,11 +123,10 @@ def leaves(made: Any, dtype: torch.dtype) -> tuple[dict[str, Tensor], frozenset[
                 where = f"{name_of(made)}.{name}" if name else name_of(made)
                 raise Unjudged(f"{where} is parametrized: torch.nn.utils.parametrize.remove_parametrizations first")
         made.to(dtype)
+    refuse_lazy(made)
     found: dict[str, Tensor] = {}
     linear = set()
     for name, p, is_linear in list(tensors(made)):
-        if isinstance(p, nn.parameter.UninitializedParameter):
-            raise Unjudged(f"{name_of(made)} has a lazy parameter, {name}: call it once first, and give the instance")
         if is_linear:
             linear.add(name)
         if not any(p is other for other in found.values()):

@@ -88,6 +88,10 @@ def weights_transposed(facts: Facts) -> Variants:
         *more, stacked, n = rows.shape
         return rows.reshape(*more, n, G, stacked // G).movedim(-2, -3).mT
 
+    def reshaped_back(rows: Tensor, G: int) -> Tensor:
+        *more, stacked, n = rows.shape
+        return rows.mT.reshape(*more, G, stacked // G, n)
+
     both = ("weight_ih", "weight_hh")
     for what, names in (("W_hh", both[1:]), ("W_ih", both[:1]), ("W_ih and W_hh", both)):
         yield Variant(
@@ -95,6 +99,8 @@ def weights_transposed(facts: Facts) -> Variants:
         )
         detail = f"reshapes {what} to [inputs, gates * H], which does not transpose it"
         yield Variant(detail, _stacked(reshaped, names), "use weight.T, not weight.reshape or weight.view")
+        detail = f"reshapes {what} of [inputs, gates * H] to [gates * H, inputs], which does not transpose it"
+        yield Variant(detail, _stacked(reshaped_back, names), "use weight.T, not weight.reshape or weight.view")
 
 
 def bias_missing(facts: Facts) -> Variants:
