@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -18,6 +19,11 @@ def peak_memory(run: Callable[[], None], device: str = "cpu") -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    with ThreadPoolExecutor(1) as threads:  # one that has kept no memory of earlier calls, which would not be counted
+        return threads.submit(_peak_of_thread, run).result()
+
+
+def _peak_of_thread(run: Callable[[], None]) -> int:
     from torch.profiler import ProfilerActivity, profile
 
     with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
