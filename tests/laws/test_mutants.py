@@ -185,7 +185,7 @@ BUGS = [
     Bug(
         "the gradient of the last state dropped",
         backward.gradients,
-        Reading("d", 1, "0 * d"),
+        Reading("d", 0, "(0 * d)"),
         "LSTM",
         {"dh_0", "dc_0", "dinput"},
         OF_THE_FORWARD_PASS,
