@@ -96,7 +96,7 @@ def run_in_c(
     of_kept = (None,) * (1 + len(states)) if kept is None else (kept.pre, *kept.state_prev)
     given = dense((x, *operands.weights, *states))
     tensors = begins, numbers, *given, *of_kept, *results, *(gradients or _NO_GRADIENTS)
-    every = (setting.checkpoint_every or 0) if kept else 0
+    every = min(setting.checkpoint_every or 0, len(setting.sizes)) if kept else 0  # C makes room for so many steps
     fields = *openmp(), how.threads, back, every, how.division, setting.reverse, len(setting.sizes), *sizes[:5]
     scan = of.pack(*fields, *[0 if t is None else t.data_ptr() for t in tensors])
     scratch, done = borrow(), -1

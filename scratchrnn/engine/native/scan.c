@@ -1075,7 +1075,7 @@ static struct scan segment(const struct scan *all, int64_t k)
     struct scan a = *all;
     int64_t from = k * a.every, T = MIN(a.every, a.T - from), first = a.reverse ? a.T - from - T : from;
     int64_t row = a.begins ? a.begins[first] : first * a.B;
-    a.N = a.begins ? a.begins[MIN(a.every, a.T)] : a.every * a.B; /* of the longest: the first steps have most rows */
+    a.N = a.begins ? a.begins[a.every] : a.every * a.B; /* of the longest: the first steps have most rows */
     a.T = T;
     a.begins = a.begins ? a.begins + first : NULL;
     a.x += row * a.I;

@@ -318,6 +318,21 @@ def test_segments_are_one_scan_after_the_other(row, every, operations, monkeypat
                 torch.testing.assert_close(present(gradients.flat()), of_gradients, **close)
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_segments_longer_than_the_sequence_take_no_more_room_than_it(packed):
+    setting, operands = scan_of(BY_NAME["LSTM"], 4, 3, 4, 18, packed=packed)
+    found = []
+    for every in (4, 10**30):
+        scratch._of_thread.__dict__.pop("buffer", None)
+        setting = setting._replace(checkpoint_every=every)
+        run = native.steps(setting, operands, keep=True)
+        upstream = Run(run.output.cos(), tuple(s.cos() for s in run.state))
+        gradients = native.gradients(setting, operands, run.kept, all_of(operands), upstream)
+        found.append((scratch._of_thread.buffer.numel(), present(gradients.flat())))
+    assert found[0][0] == found[1][0]
+    assert all(map(torch.equal, found[0][1], found[1][1]))
+
+
 def test_segments_of_strided_operands_are_those_of_what_they_show():
     setting, operands = scan_of(BY_NAME["LSTM"], 6, 3, 4, 18)
     setting = setting._replace(checkpoint_every=1)
