@@ -54,7 +54,8 @@ def scan(
         ValueError: `checkpoint_every` in training, and the cell has no adjoint and none can be derived.
     """
     operands = Operands(x, weights, tuple(state))
-    tensors = [t for t in operands.flat() if t is not None]
+    flat = operands.flat()
+    tensors = [t for t in flat if t is not None]
     differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     walks, captured = differentiable and _walked(cell), _captured()
     if checkpoint_every is not None and walks:
@@ -67,7 +68,7 @@ def scan(
         return run.output, run.state
     setting = Setting(cell, step_sizes(x, batch_sizes), reverse, checkpoint_every, native)
     if by_adjoint and differentiable:
-        output, *last = BPTT.apply(setting, *operands.flat())  # type: ignore[no-untyped-call]
+        output, *last = BPTT.apply(setting, *flat)  # type: ignore[no-untyped-call]
         return output, tuple(last)
     run = steps(setting, operands) if by_adjoint else forward.steps(setting, operands, functional=True)
     return run.output, run.state

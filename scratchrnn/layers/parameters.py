@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -32,24 +33,30 @@ class RecurrentParameters(nn.Module):
     weight_ih_l0: Tensor
 
     def _make_parameters(self, device: Any, dtype: Any) -> None:
-        for k, names in enumerate(self._all_weights):
-            for name, (_, shape) in zip(names, self._shapes(first=k < self._directions), strict=True):
+        for name, shape in chain(*self._shapes):
+            if name:
                 self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
 
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
-    def _shapes(self, first: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Those of a layer's parameters, the first or one above, in the order of `Weights`."""
-        rows, R = len(self.cell.gates) * self.hidden_size, self.proj_size or self.hidden_size
-        yield "weight_ih", (rows, self.input_size if first else self._directions * R)
-        yield "weight_hh", (rows, R)
-        if self.bias:
-            yield "bias_ih", (rows,)
-            yield "bias_hh", (rows,)
-        if self.proj_size > 0:
-            yield "weight_hr", (self.proj_size, self.hidden_size)
+    @cached_property  # each call asks
+    def _shapes(self) -> list[list[tuple[str, tuple[int, ...]]]]:
+        """Names and shapes of each layer and direction, in the order of `Weights`; a name is empty where none is."""
+        D, rows, R = self._directions, len(self.cell.gates) * self.hidden_size, self.proj_size or self.hidden_size
+        bias, projection = self.bias, self.proj_size > 0
+        return [
+            [
+                ("weight_ih" + suffix, (rows, D * R if k else self.input_size)),
+                ("weight_hh" + suffix, (rows, R)),
+                ("bias_ih" + suffix if bias else "", (rows,)),
+                ("bias_hh" + suffix if bias else "", (rows,)),
+                ("weight_hr" + suffix if projection else "", (self.proj_size, self.hidden_size)),
+            ]
+            for k in range(self.num_layers)
+            for suffix in [f"_l{k}", f"_l{k}_reverse"][:D]
+        ]
 
     def reset_parameters(self) -> None:
         """Every parameter uniform in (-k, k), k = 1 / sqrt(hidden_size)."""
@@ -75,9 +82,7 @@ class RecurrentParameters(nn.Module):
     @property
     def _all_weights(self) -> list[list[str]]:
         """The parameters' names, a list for each layer and direction."""
-        kinds = [kind for kind, _ in self._shapes(first=True)]
-        suffixes = ["", "_reverse"][: self._directions]
-        return [[f"{kind}_l{k}{s}" for kind in kinds] for k in range(self.num_layers) for s in suffixes]
+        return [[name for name, _ in named if name] for named in self._shapes]
 
     @property
     def all_weights(self) -> list[list[Tensor]]:
@@ -112,17 +117,16 @@ class RecurrentParameters(nn.Module):
 
     def _weights(self, k: int, d: int) -> Weights:
         """A layer's and direction's; raise unless each, which anybody may have replaced, has its shape: C sees none."""
-        suffix, registered, own = f"_l{k}_reverse" if d else f"_l{k}", self._parameters, self.__dict__
-        found: dict[str, Any] = {}
-        for kind, shape in self._shapes(first=k == 0):
-            name = kind + suffix
-            # As `getattr` finds it, in a tenth of the time where it is simply a parameter.
-            weight = registered[name] if name in registered and name not in own else getattr(self, name)
-            if weight is None or weight.shape != shape:
-                raise arguments.unfit_weight(name, shape, weight)
-            found[kind] = weight
-        get = found.get
-        return Weights(get("weight_ih"), get("weight_hh"), get("bias_ih"), get("bias_hh"), get("weight_hr"))  # type: ignore[arg-type]
+        registered, own = self._parameters, self.__dict__
+        found: list[Any] = []
+        for name, shape in self._shapes[k * self._directions + d]:
+            weight = None
+            if name:  # found as `getattr` does, in a tenth of the time where it is simply a parameter
+                weight = registered[name] if name in registered and name not in own else getattr(self, name)
+                if weight is None or weight.shape != shape:
+                    raise arguments.unfit_weight(name, shape, weight)
+            found.append(weight)
+        return Weights(*found)
 
     def __setstate__(self, d: dict[str, Any]) -> None:
         """From a pickled module's `__dict__`, also an old one: without `proj_size`, with lists of its weights."""

@@ -13,7 +13,7 @@ _MUCH = 1 << 20  # numbers: of results of so many some may span large pages
 def steps(setting: Setting, operands: Operands, keep: bool = False) -> Run:
     """The loop over time, as `engine.forward.steps`."""
     x, sizes = operands.x, sizes_of(setting, operands)
-    output, state = x.new_empty(sizes.output), tuple([x.new_empty(shape) for shape in sizes.states])
+    output, state = x.new_empty(*sizes.output), tuple([x.new_empty(*shape) for shape in sizes.states])
     kept = _new_kept(setting, operands, sizes) if keep else None
     if sizes.N * sizes.outputs >= _MUCH:
         in_large_pages([output, *(kept.flat() if kept else ())])
@@ -39,8 +39,8 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     x, sizes, every = operands.x, sizes_of(setting, operands), setting.checkpoint_every
     kept = Kept.of(setting, dense(kept.flat()))  # type: ignore[arg-type]  # a hook of saved tensors may lay it out anew
     pairs = zip((operands.x, *operands.weights), (needed.x, *needed.weights), strict=True)
-    dx, *d_weights = [x.new_empty(t.shape) if n and t is not None else None for t, n in pairs]
-    d_state = [x.new_empty(shape) if n or every else None for shape, n in zip(sizes.states, needed.state, strict=True)]
+    dx, *d_weights = [x.new_empty(*t.shape) if n and t is not None else None for t, n in pairs]
+    d_state = [x.new_empty(*shape) if n or every else None for shape, n in zip(sizes.states, needed.state, strict=True)]
     if dx is not None and sizes.N * sizes.outputs >= _MUCH:
         in_large_pages([dx])
     results = [*dense([upstream.output]), *d_state]
