@@ -522,7 +522,7 @@ APART void large_tile(const struct large *a, int64_t first, int64_t rows, const 
     }
 }
 
-/* `fresh`: W is still to be put in panels, each as it is needed. Each thread has room for BLOCK * TERMS numbers of x. */
+/* `fresh`: W is still to be put in panels, each as it is needed. Each thread has room for a block of x. */
 static void multiply_large(const struct large *a, int fresh, real *blocks_of_x, struct team *team, int64_t me, int64_t size)
 {
     struct weights w = a->w;
@@ -538,7 +538,7 @@ static void multiply_large(const struct large *a, int fresh, real *blocks_of_x, 
     for (int64_t k = 0; k == 0 || k < w.terms; k += TERMS)
         for (int64_t b = mine; b < blocks; b += groups) {
             int64_t first = a->N * b / blocks, rows = a->N * (b + 1) / blocks - first, n = MIN(TERMS, w.terms - k);
-            real *block = blocks_of_x + me * BLOCK * TERMS;
+            real *block = blocks_of_x + me * BLOCK * MIN(TERMS, w.terms);
             const real *x = a->across ? block : a->x + first * a->stride + k;
             int64_t stride = a->across ? 1 : a->stride, step = a->across ? BLOCK : 1;
             int64_t tiles = (rows + ROWS_OF(WIDE) - 1) / ROWS_OF(WIDE);
@@ -655,9 +655,9 @@ static uintptr_t furnish(struct scan *a, uintptr_t room)
         return room;
     }
     int64_t most = MAX(a->I, MAX(a->R, H));
-    a->panels_ih = part(&room, PANELS_OF(a->I, WIDE) * WIDE * V * GATES * H);
+    a->panels_ih = part(&room, a->dx ? PANELS_OF(a->I, WIDE) * WIDE * V * GATES * H : 0);
     a->panels_x = part(&room, PANELS_OF(most, WIDE) * WIDE * V * rows);
-    a->blocks = part(&room, a->crew.threads * BLOCK * TERMS);
+    a->blocks = part(&room, a->crew.threads * BLOCK * MIN(TERMS, rows));
     a->d_pre = part(&room, rows * wide);
     a->d_carry = part(&room, a->B * wide);
     a->d_emitted = part(&room, projected ? rows * a->R : 0);
