@@ -243,7 +243,7 @@ function Page() {
     history.replaceState(null, "", `#${written({ ...place, views: place.views.map((view, k) => ({ ...view, unit: views[k].unit })) })}`);
   }, [place]);
   useEffect(() => {
-    const follow = () => set((before) => read(location.hash, before));
+    const follow = (event) => set((before) => read(new URL(event.newURL).hash, before)); // the page may have written since
     addEventListener("hashchange", follow);
     return () => removeEventListener("hashchange", follow);
   }, []);
