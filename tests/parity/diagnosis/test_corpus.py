@@ -110,8 +110,13 @@ def test_most_pairs_are_named() -> None:
 def test_what_no_cause_explains_is_not_explained(entry: tuple[Any, str]) -> None:
     d = diagnose(*entry)
     assert not d.causes, str(d)
-    assert d.first_difference is not None, str(d)
     assert not d.agrees
+    assert str(d).startswith("differs from ")
+    assert d.first_difference is not None, str(d)
+    assert {*d.first_difference} == {
+        *("configuration", "tensor", "layer", "direction", "step", "row", "unit", "yours", "theirs", "gate")
+    }
+    assert d.first_difference["yours"] != d.first_difference["theirs"]
 
 
 @each(some(SEEN, 6))

@@ -85,22 +85,16 @@ def test_a_diagnosis_reads_well() -> None:
     assert "That accounts for all: 17 configurations, to " in text
 
 
-@pytest.mark.parametrize("name", ["ForgetOfInput", "ClippedCell", "Averaged"])
-def test_where_it_parts_first_is_shown_with_both_numbers(name: str) -> None:
-    subject, kind = WRONG[name][:2]
-    diagnosis = sr.diagnose(subject, kind)
+def test_where_it_parts_first_is_shown_with_both_numbers() -> None:
+    diagnosis = sr.diagnose(*WRONG["ForgetOfInput"][:2])
     found = diagnosis.first_difference
     assert found is not None
-    assert {*found} == {
-        *("configuration", "tensor", "layer", "direction", "step", "row", "unit", "yours", "theirs", "gate")
-    }
     assert (found["layer"], found["direction"], found["step"]) == (0, "forward", 0)
     assert found["yours"] != found["theirs"]
+    assert {*found["gate"]} <= {"i", "f"}
     text = str(diagnosis).splitlines()
     assert text[0] == "differs from nn.LSTM, and no known cause explains it"
     assert text[1].startswith("  with nn.LSTM(3, 4) first in output at layer 0, direction forward, step 0, row ")
-    expected = {"ForgetOfInput": ["i", "f"], "Averaged": []}
-    assert name not in expected or set(found["gate"]) <= {*expected[name]}
 
 
 def test_a_cell_is_held_to_the_laws() -> None:
