@@ -26,7 +26,7 @@ def gradients(setting: Setting, operands: Operands, kept: Kept, needed: Operands
     stands for zero.
     """
     assert kept.pre is not None
-    x, columns = operands.x.flatten(0, -2), setting.columns
+    x, columns = operands.x.flatten(0, -2), setting.columns()
     d_output = None if upstream.output is None else upstream.output.flatten(0, -2)
     weights = columns.arrange(operands.weights)
     arriving = operands.filled(upstream.state, len(setting.cell.gates), batch_of(setting, operands))
@@ -128,7 +128,7 @@ class _Pull:
     """
 
     def __init__(self, setting: Setting, W_hh: Tensor, pre: Any, adjoint: Callable[..., Any]) -> None:
-        sizes, count, states = setting.sizes, len(setting.columns.places), len(setting.cell.states)
+        sizes, count, states = setting.sizes, len(setting.columns().places), len(setting.cell.states)
         by_state = _local_derivatives(setting, adjoint, pre)
         # The states that are reached directly: all but the emitted one, which may be reached by W_hh alone.
         roads = [s for s in range(states) if s > 0 or by_state[0].direct[s] is not None]
@@ -144,7 +144,7 @@ class _Pull:
         self.dh_direct = direct.pop(0, None)
         self.d_others = list(zip(*direct.values(), strict=True)) or [()] * len(sizes)
         self.d_pre = stacks[0][:, :count].flatten(1)
-        self.d_hidden = setting.columns.hidden_side(self.d_pre).split(sizes)
+        self.d_hidden = setting.columns().hidden_side(self.d_pre).split(sizes)
 
     def __call__(self, t: int, d_state: State) -> State:
         dh, *d_others = d_state
@@ -170,7 +170,7 @@ def _local_derivatives(setting: Setting, adjoint: Callable[..., Any], like: Tens
     It is linear in `d_state` and acts unit by unit, so its values at dh = 1, dc = 0 and at dh = 0, dc = 1, computed for
     all rows of the tape at once, are the derivatives.
     """
-    cell, places = setting.cell, setting.columns.places
+    cell, places = setting.cell, setting.columns().places
     states = range(len(cell.states))
     found = []
     for s in states:

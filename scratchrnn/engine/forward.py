@@ -28,8 +28,8 @@ class Setting(NamedTuple):
     checkpoint_every: int | None = None
     native: Any = None  # the functions of the native engine, if it is that
 
-    @property
     def columns(self) -> Columns:
+        """No property: dynamo of torch 2.6 does not look into those of a tuple."""
         return Columns.of(self.cell)
 
     def order(self) -> range:
@@ -91,8 +91,8 @@ def steps(setting: Setting, operands: Operands, functional: bool = False, keep: 
     adds into the buffer of pre-activations.
     """
     sizes, W_hr, state = setting.sizes, operands.weights.hr, initial(setting, operands)
-    weights = setting.columns.arrange(operands.weights)
-    pre = _input_product(setting.columns, operands.x.flatten(0, -2), weights, functional)
+    weights = setting.columns().arrange(operands.weights)
+    pre = _input_product(setting.columns(), operands.x.flatten(0, -2), weights, functional)
     pre_activations = (_followed if functional else _in_place)(setting, pre, weights.hh)
     take = _as_written(setting.cell) if functional else partial(step, setting.cell)
 
@@ -125,7 +125,7 @@ PreActivations = Callable[[int, Tensor], Sequence[Tensor]]  # of a step, by its 
 
 def _in_place(setting: Setting, pre: Tensor, W_hh: Tensor) -> PreActivations:
     """W_hh h is added to the input's part where that stands."""
-    sizes, columns = setting.sizes, setting.columns
+    sizes, columns = setting.sizes, setting.columns()
     summed = columns.hidden_side(pre).split(sizes)
     W_hh_T = W_hh.T
     # Views of every gate at every step, made at once: a call each, not a call each step.
@@ -140,7 +140,7 @@ def _in_place(setting: Setting, pre: Tensor, W_hh: Tensor) -> PreActivations:
 
 def _followed(setting: Setting, pre: Tensor, W_hh: Tensor) -> PreActivations:
     """The same in operations that autograd and torch.func can follow."""
-    gates, columns = len(setting.cell.gates), setting.columns
+    gates, columns = len(setting.cell.gates), setting.columns()
     summed = columns.hidden_side(pre).split(setting.sizes)
     alone = pre[:, : pre.shape[1] - W_hh.shape[0]].split(setting.sizes)  # what the hidden product does not reach
 
@@ -222,7 +222,7 @@ def entries(state: State) -> State:
 def replay(setting: Setting, kept: Kept, step: Callable[..., tuple[State, Any]]) -> tuple[State, Any]:
     """State (before the projection) and tape of many steps in one call: a step works row by row."""
     assert kept.pre is not None
-    return step(*setting.columns.pre_activations(kept.pre), *kept.state_prev)
+    return step(*setting.columns().pre_activations(kept.pre), *kept.state_prev)
 
 
 def initial(setting: Setting, operands: Operands) -> State:

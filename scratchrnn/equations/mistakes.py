@@ -62,7 +62,8 @@ def explained(exercise: Exercise, answer: Tensor) -> str | None:
 def close(a: Tensor, b: Tensor) -> bool:
     """Whether two right sides give the same in float64, up to rounding; a number is as good as a vector of it."""
     alike = a.shape == b.shape or not (a.dim() and b.dim())
-    return alike and bool(torch.isclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True).all())
+    a, b = torch.broadcast_tensors(a, b) if alike else (a, b)  # torch 2.6 does not compare a number with a vector
+    return alike and torch.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
 
 
 def mistakes(exercise: Exercise) -> Iterator[Mistake]:

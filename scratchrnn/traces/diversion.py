@@ -62,7 +62,9 @@ class _Looking:
         self.forward = forward
 
     def __get__(self, layer: nn.Module | None, kind: type | None = None) -> Any:
-        diversion = None if layer is None or torch.compiler.is_dynamo_compiling() else _diversion(layer)
+        if layer is not None and torch.compiler.is_dynamo_compiling():
+            return partial(self.forward, layer)  # dynamo of torch 2.6 cannot bind a method
+        diversion = None if layer is None else _diversion(layer)
         return self.forward.__get__(layer, kind) if diversion is None else diversion
 
 

@@ -243,7 +243,7 @@ def _replayed(setting: Setting, operands: Operands) -> _Seen:
     assert kept is not None and kept.pre is not None  # noqa: PT018 - one thought
     (_, *others), shown = replay(setting, kept, functools.partial(seen, cell))
     emitted = run.output.flatten(0, -2)
-    pre = setting.columns.pre_activations(kept.pre)
+    pre = setting.columns().pre_activations(kept.pre)
     return _Seen(run, _named(cell, pre, shown, (emitted, *others), kept.state_prev), {})
 
 
