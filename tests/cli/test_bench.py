@@ -483,6 +483,7 @@ def test_the_letters_of_a_cell_may_be_small_or_capital(written: str, cell: str) 
     assert _parser().parse_args(["explain", cell, "My.Own:GRU"]).cells == [cell.lower(), "My.Own:GRU"]
     assert _parser().parse_args(["doctor", cell, "My.Own:GRU"]).cell == [cell.lower(), "My.Own:GRU"]
     assert _parser().parse_args(["quiz", cell]).cell == cell.lower()
+    assert _parser().parse_args(["explore", "--cell", "Gru", "LSTM"]).cell == ["gru", "lstm"]
     assert _parser().parse_args(["diagnose", "a:b", "--as", "LSTM-Cell"]).kind == "lstm-cell"
 
 
