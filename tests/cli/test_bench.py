@@ -20,11 +20,11 @@ import scratchrnn as sr
 from scratchrnn import cli
 from scratchrnn.bench.cases import Case, suites
 from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
-from scratchrnn.bench.results import Result, from_dict
+from scratchrnn.bench.results import Change, Result, from_dict
 from scratchrnn.bench.subject import subject
 from scratchrnn.cli import bench as bench_command
 from scratchrnn.cli.main import _parser
-from scratchrnn.cli.speeds import show, summary
+from scratchrnn.cli.speeds import show, show_changes, summary
 
 CASES = [
     Case("small", cell, training, 1, 3, 2, 4, 5) for cell, training in [("LSTM", False), ("LSTM", True), ("GRU", True)]
@@ -420,6 +420,22 @@ def test_two_records_are_compared(small: None, bench: Bench, tmp_path: Path) -> 
     assert (
         last == f"2 of 9 beyond the noise; all together {statistics.geometric_mean([1] * 7 + [2, 0.25]):.2f}x as fast"
     )
+
+
+def test_a_change_of_one_round_is_not_said_to_be_beyond_the_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*noise: float | None) -> list[str]:
+        show_changes([Change(CASES[0], OURS, 1.0, 0.5, each) for each in noise], Console(soft_wrap=True))
+        return capsys.readouterr().out.splitlines()
+
+    changed = f"faster  2.00x  {'1000.000 -> 500.000 ms':26}"
+    of = "LSTM inference, T=3 B=2 I=4 H=5, scratchrnn"
+    assert told(None, 0.25, None) == [
+        f"{changed} one round   {of}",
+        f"{changed} noise  25%  {of}",
+        f"{changed} one round   {of}",
+        "1 of 1 beyond the noise; 2 of one round, of unknown noise; all together 2.00x as fast",
+    ]
+    assert told(None)[-1] == "1 of one round, of unknown noise; all together 2.00x as fast"
 
 
 def test_records_with_nothing_in_common_are_refused(small: None, bench: Bench, tmp_path: Path) -> None:
