@@ -93,6 +93,10 @@ class Breaks(nn.LSTM):
     def forward(self, x, hx=None):
         raise IndexError("a\\n b")
 
+class Leaves(nn.LSTM):
+    def __init__(self, I, H):
+        raise SystemExit("no data")
+
 class Slow(nn.LSTM):
     def forward(self, x, hx=None):
         time.sleep(3600)
@@ -224,6 +228,7 @@ def test_a_class_that_wants_num_layers_by_name_gets_it(own_modules: None, bench:
     [
         ("NoNames", "made as NoNames(4, 5): fails: TypeError: "),
         ("Breaks", "made as Breaks(4, 5): fails: IndexError: a b"),
+        ("Leaves", "made as Leaves(4, 5): fails: SystemExit: no data"),
         ("Slow", "made as Slow(4, 5): not ready to run within 0.2 s"),
         ("nan", "made as RecurrentLayer(OWN_NAN, 4, 5): nothing to compare: none of the "),
     ],
