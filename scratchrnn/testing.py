@@ -15,6 +15,7 @@ them is zero, since zeros hide mistakes. What was drawn leaves torch's own rando
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from .parity.diagnosis.adapter.returned import UNSTACKED
 from .parity.diagnosis.judge import KINDS, diagnose
 
 try:
@@ -52,6 +54,9 @@ def assert_matches_torch(
 ) -> None:
     """Assert that `subject` computes what torch.nn computes; see `scratchrnn.diagnose`, whose arguments these are.
 
+    States without torch.nn's first dimension, L * D, are a `UserWarning`: the numbers are right, but the layer cannot
+    stand where torch.nn's stands.
+
     Raises:
         AssertionError: it does not, or cannot be judged; the text is the diagnosis.
         ValueError: `kind` is unknown, or None where it cannot be guessed.
@@ -60,6 +65,9 @@ def assert_matches_torch(
     diagnosis = diagnose(subject, kind, load_weights=load_weights)
     if not diagnosis:
         raise AssertionError(str(diagnosis))
+    if unstacked := [said for said in diagnosis.assumed if any(shape in said for shape in UNSTACKED)]:
+        lacking = f"its states lack the first dimension of {diagnosis.twin}'s, [num_layers * num_directions, ...]"
+        warnings.warn(f"{lacking}: {'; '.join(unstacked)}", stacklevel=2)
 
 
 # ----------------------------------------------------------------------------------------------- strategies

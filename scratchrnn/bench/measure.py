@@ -76,7 +76,7 @@ def measure(
                 clocks[name] = _clock(case, name, build, device, module, run)
                 result.memory = peak_memory(run, device) if case.training else None
                 result.other_work = case.mode == "first" or not _is_twin(module, theirs)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a script's own model may leave
                 if name == THEIRS:
                     raise
                 result.skipped = _reason(error)
@@ -124,12 +124,12 @@ def refusal(
             if not unchecked:
                 _check(module, theirs, x)
             _call(case, module, x)()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _reason(error)
     return None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     words = " ".join(str(error).split())
     return words if isinstance(error, Unavailable) else f"fails: {type(error).__name__}: {words[:300]}"
 

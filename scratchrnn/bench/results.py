@@ -149,8 +149,8 @@ class Change:
     implementation: str
     before: float
     after: float
-    noise: float
-    """The larger of the two spreads."""
+    noise: float | None
+    """The larger of the two spreads; None where a recording is of one round, which has none."""
 
     @property
     def ratio(self) -> float:
@@ -159,11 +159,16 @@ class Change:
 
     @property
     def beyond_noise(self) -> bool:
-        return abs(self.ratio - 1) > max(self.noise, 0.02)
+        """Beyond 2%, too; beyond that alone where no noise is known."""
+        return abs(self.ratio - 1) > max(self.noise or 0.0, 0.02)
 
 
 def changes(before: Iterable[Result], after: Iterable[Result]) -> list[Change]:
     """What both recordings have, in the order of the second."""
     old = {(r.case, r.implementation): r for r in before if r.times}
     pairs = [(old[r.case, r.implementation], r) for r in after if r.times and (r.case, r.implementation) in old]
-    return [Change(b.case, b.implementation, a.time, b.time, max(a.spread, b.spread)) for a, b in pairs]
+    return [Change(b.case, b.implementation, a.time, b.time, _noise(a, b)) for a, b in pairs]
+
+
+def _noise(before: Result, after: Result) -> float | None:
+    return max(before.spread, after.spread) if min(len(before.times), len(after.times)) > 1 else None

@@ -251,7 +251,7 @@ def _expect(
 
 def _held(function: Any, seen: frozenset[int] = frozenset()) -> Iterator[str]:
     """The tensors that require a gradient among what a function holds, by their names there, with their shapes."""
-    for name, value in (part for variable in _variables(function) for part in _parts(*variable)):
+    for name, value in (part for variable in _variables(function) for part in _parts(*variable, set())):
         if isinstance(value, Tensor) and value.requires_grad:
             yield f"the tensor {name} {list(value.shape)}"
         elif isinstance(value, nn.Module):
@@ -262,12 +262,14 @@ def _held(function: Any, seen: frozenset[int] = frozenset()) -> Iterator[str]:
             yield from _held(value, seen | {id(value)})
 
 
-def _parts(name: str, value: Any) -> list[tuple[str, Any]]:
-    """Those of a list, tuple or dict, by their places; the value itself where it is none."""
-    if isinstance(value, (list, tuple, dict)):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        return [(f"{name}[{key!r}]", part) for key, part in parts]
-    return [(name, value)]
+def _parts(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Those of a list, tuple or dict, and of such in it, by their places; the value itself where it is none."""
+    if not isinstance(value, (list, tuple, dict)):
+        yield name, value
+    elif id(value) not in seen:  # one may hold itself
+        seen.add(id(value))
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _parts(f"{name}[{key!r}]", part, seen)
 
 
 def _variables(function: Any) -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from ..traces import training
 from ..traces.page.page import page, write
 from ..traces.reading import Reading, load_reading, named
 from ..traces.training import Trained
+from .explain import word_of
 from .files import check_writable, replacing
 from .terminal import progress
 
@@ -43,6 +44,7 @@ def add_parser(commands: Any) -> None:
     add(
         "--cell",
         nargs="+",
+        type=word_of,
         choices=tuple(training.KINDS),
         help="what to train; several stand side by side; default: lstm",
     )

@@ -116,16 +116,20 @@ def summary(results: Sequence[Result]) -> list[list[str]]:
 
 
 def show_changes(changes: Sequence[Change], console: Any) -> None:
-    """What got faster or slower, and by how much in the middle."""
+    """What got faster or slower, and by how much in the middle; of one round alone nobody knows whether it did."""
     moved = sorted((c for c in changes if c.beyond_noise), key=lambda c: c.ratio)
     for change in moved:
         console.print(_change(change))
     middle = statistics.geometric_mean(c.ratio for c in changes)
-    console.print(f"{len(moved)} of {len(changes)} beyond the noise; all together {middle:.2f}x as fast")
+    known = [c.beyond_noise for c in changes if c.noise is not None]
+    said = [f"{sum(known)} of {len(known)} beyond the noise"] if known else []
+    said += [f"{unknown} of one round, of unknown noise"] if (unknown := len(changes) - len(known)) else []
+    console.print("; ".join([*said, f"all together {middle:.2f}x as fast"]))
 
 
 def _change(change: Change) -> str:
     how = "faster" if change.ratio > 1 else "slower"
     times = f"{change.before * 1e3:.3f} -> {change.after * 1e3:.3f} ms"
     factor = max(change.ratio, 1 / change.ratio)
-    return f"{how} {factor:5.2f}x  {times:26} noise {change.noise:4.0%}  {change.case.title}, {change.implementation}"
+    noise = "one round" if change.noise is None else f"noise {change.noise:4.0%}"
+    return f"{how} {factor:5.2f}x  {times:26} {noise:10}  {change.case.title}, {change.implementation}"

@@ -19,13 +19,14 @@ from .replies import REPLIES, WRITTEN
 LONGEST = 500
 """So many characters are read."""
 _DEEPEST = 50  # operations, each within the next
-_LARGEST_EXPONENT = 9
+LARGEST_EXPONENT = 9
 
 SPELLINGS = {"^": "**", "²": "**2", "³": "**3", "σ": "sigmoid", "−": "-", "≤": "<=", "≥": ">="}  # noqa: RUF001
 SPELLINGS |= dict.fromkeys("⊙∘·×∗", "*")  # noqa: RUF001
 """Characters as they may be typed, and what Python has for each."""
 ALSO = {"max": "maximum", "min": "minimum"}
 """Functions as they may be called, and what lines call them."""
+_NOT_DECIMAL = re.compile(r"\b(?:0[xob]|\d[\w.]*_)", re.IGNORECASE)  # 0x10 and 1_000, which are Python's alone
 _ALLOWED = re.compile(r"[A-Za-z0-9_ .,+\-*/@()<>=!]")
 
 
@@ -52,9 +53,12 @@ def read(text: str, functions: Container[str] = (), products: bool = False) -> a
     if strange := [character for character in text if not _ALLOWED.fullmatch(character)]:
         raise ValueError(REPLIES["strange"].format(ascii(strange[0])))
     text = re.sub(r"\btorch\.(?=[a-z])", "", text)
+    text = re.sub(r"(?<![\w.])0+(?=\d)", "", text)  # 01 is 1, which it is not in Python
     if products:
         text = re.sub(r"(?<=[\w)]) +(?=[A-Za-z])", " @ ", text)
     try:
+        if other := _NOT_DECIMAL.search(text):
+            raise SyntaxError("", ("", 1, other.start() + 1, text))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's, of spellings as 1if
             found = ast.parse(text, mode="eval").body
@@ -91,7 +95,7 @@ def _allowed(node: ast.expr, functions: Container[str], products: bool) -> ast.e
             return node
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             if number > sys.float_info.max:
-                raise ValueError(f"a number should be one that float64 has, at most {sys.float_info.max:.2g}")
+                raise ValueError(REPLIES["too large"])
             return node
         case ast.UnaryOp(op=ast.UAdd(), operand=operand):
             return inner(operand)
@@ -121,9 +125,9 @@ def _exponent(node: ast.expr) -> ast.expr:
         case (
             ast.Constant(value=int() | float() as number)
             | ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number))
-        ) if not isinstance(number, bool) and number <= _LARGEST_EXPONENT:
+        ) if not isinstance(number, bool) and number <= LARGEST_EXPONENT:
             return node
-    raise ValueError(f"an exponent should be a number of at most {_LARGEST_EXPONENT}, got `{ast.unparse(node)}`")
+    raise ValueError(REPLIES["exponent"].format(LARGEST_EXPONENT, ast.unparse(node)))
 
 
 def _call(name: str, given: list[ast.expr], keywords: list[ast.keyword], functions: Container[str]) -> ast.expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 WRITTEN = "names, numbers, + - * / ^, comparisons and functions as tanh(c)"
@@ -20,6 +21,8 @@ REPLIES: Mapping[str, str] = {
     "unreadable": "`{}` cannot be read",
     "near": " at `{}`",
     "elementwise": "; between two factors stands *, and each ( has its )",
+    "too large": f"a number should be one that float64 has, at most {sys.float_info.max:.2g}",
+    "exponent": "an exponent should be a number of at most {}, got `{}`",
     "arguments": "`{}`: it is {}({})",
     "no function": "{} is no function that is known here: sigmoid, tanh, relu, exp and such are",
     "a function": "{} is a function: write {}(...)",

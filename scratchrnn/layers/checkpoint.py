@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -93,11 +94,12 @@ def _what_it_is(path: str, start: bytes, trust: bool, error: Exception) -> str:
     if asked:
         if asked[2]:
             return f"unpickled, it would run {asked[1]}, which no model needs: it may be malicious, do not load it"
-        if asked[1].startswith("__main__."):
+        of_a_script = asked[1].startswith("__main__.")
+        if of_a_script and not hasattr(sys.modules["__main__"], asked[1].split(".")[1]):
             return _of_a_script(asked[1])
         return (
             f"it asks for {asked[1]}, more than tensors and torch.nn's recurrent modules; if that is the class of a "
-            "whole model from a source you trust, load it with --trust"
+            f"whole model from a source you trust, load it with {'trust=True' if of_a_script else '--trust'}"
         )
     if (
         isinstance(error, OSError)

@@ -61,7 +61,11 @@ def train(
         text: what it is trained on.
         steps: how long.
         at_step: called with the number of each step and its loss.
+
+    Raises:
+        ValueError: `kind` is none of these.
     """
+    _check(kind)
     characters = Characters(text)
     model = _model(kind, characters)
     optimizer = torch.optim.Adam(model.parameters(), lr=_RATE)
@@ -83,7 +87,12 @@ def train(
 
 
 def kept(kind: str, text: str, steps: int = STEPS) -> Trained | None:
-    """The model that was trained so before by this user; None where there is none, or it is not whole."""
+    """The model that was trained so before by this user; None where there is none, or it is not whole.
+
+    Raises:
+        ValueError: `kind` is none of those of `train`.
+    """
+    _check(kind)
     path = _path(kind, text, steps)
     if path is None or not path.exists():
         return None
@@ -96,6 +105,11 @@ def kept(kind: str, text: str, steps: int = STEPS) -> Trained | None:
     except Exception:  # whatever a file that is not ours, or not whole, makes the unpickler stumble over
         return None
     return Trained(kind, model.eval(), characters.alphabet, steps, (first, last))
+
+
+def _check(kind: str) -> None:
+    if kind not in KINDS:
+        raise ValueError(f"kind should be one of {', '.join(KINDS)}, got {kind!r}")
 
 
 def _model(kind: str, characters: Characters) -> CharacterModel:

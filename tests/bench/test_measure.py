@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from scratchrnn.bench.cases import Case
 from scratchrnn.bench.clock import clock
 from scratchrnn.bench.gemms import products_alone
 from scratchrnn.bench.implementations import OURS, THEIRS, Unavailable
-from scratchrnn.bench.measure import _change, measure
+from scratchrnn.bench.measure import _change, measure, refusal
 from scratchrnn.bench.memory import peak_memory
 from scratchrnn.bench.results import Result, best_gemms
 from scratchrnn.bench.subject import Subject
@@ -191,6 +192,23 @@ def test_peak_memory_is_the_most_that_is_there_at_once() -> None:
         del b, c
 
     assert 3 << 20 <= peak_memory(run) < (3 << 20) + 4096
+
+
+@pytest.mark.parametrize("at_call", [0, 2])
+def test_who_leaves_the_interpreter_fails_and_the_others_are_timed(at_call: int) -> None:
+    class Leaves(nn.LSTM):
+        calls = 0
+
+        def forward(self, *arguments: Any) -> Any:
+            self.calls += 1
+            if self.calls > at_call:
+                sys.exit("no data")
+            return super().forward(*arguments)
+
+    _, leaves, ours = measure(case(), {"leaves": Subject(Leaves)} | ways(OURS), rounds=1)
+    assert (leaves.skipped, leaves.times) == ("fails: SystemExit: no data", [])
+    assert ours.times
+    assert refusal(case(), Subject(Leaves)) == ("fails: SystemExit: no data" if at_call == 0 else None)
 
 
 def test_torch_nn_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,11 @@ def test_changes_are_told_from_noise() -> None:
     assert not Change(a, OURS, 1.0, 1.01, 0.0).beyond_noise
 
 
+def test_of_one_round_no_noise_is_known() -> None:
+    one, more = result([1.0], of=case(T=3)), result([1.0, 1.0], of=case(T=3))
+    assert [changes(*of)[0].noise for of in (([one], [more]), ([more], [one]), ([more], [more]))] == [None, None, 0]
+
+
 def test_a_result_goes_through_json() -> None:
     for r in measure(case(True), ways(OURS, "torch.nn, no cuDNN"), rounds=2):
         assert from_dict(json.loads(json.dumps(to_dict(r)))) == r

@@ -529,6 +529,12 @@ def holding():
     def of_dict(f, h_prev):
         return (torch.tanh(f + by_name["peephole"]),), None
 
+    nested = {"gates": [{"f": (torch.ones(4), p)}]}
+    nested["gates"].insert(0, nested)  # it holds itself
+
+    def of_nested(f, h_prev):
+        return (torch.tanh(f + nested["gates"][1]["f"][1]),), None
+
     return [
         (enclosing, "the tensor p [4]"),
         (calling, "the tensor p [4]"),
@@ -541,6 +547,7 @@ def holding():
         (made, "a tensor"),
         (of_list, "the tensor several[1] [4]"),
         (of_dict, "the tensor by_name['peephole'] [4]"),
+        (of_nested, "the tensor nested['gates'][1]['f'][1] [4]"),
     ]
 
 

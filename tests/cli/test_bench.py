@@ -20,11 +20,11 @@ import scratchrnn as sr
 from scratchrnn import cli
 from scratchrnn.bench.cases import Case, suites
 from scratchrnn.bench.implementations import IMPLEMENTATIONS, OURS, THEIRS
-from scratchrnn.bench.results import Result, from_dict
+from scratchrnn.bench.results import Change, Result, from_dict
 from scratchrnn.bench.subject import subject
 from scratchrnn.cli import bench as bench_command
 from scratchrnn.cli.main import _parser
-from scratchrnn.cli.speeds import show, summary
+from scratchrnn.cli.speeds import show, show_changes, summary
 
 CASES = [
     Case("small", cell, training, 1, 3, 2, 4, 5) for cell, training in [("LSTM", False), ("LSTM", True), ("GRU", True)]
@@ -92,6 +92,10 @@ class NoNames(nn.Module):
 class Breaks(nn.LSTM):
     def forward(self, x, hx=None):
         raise IndexError("a\\n b")
+
+class Leaves(nn.LSTM):
+    def __init__(self, I, H):
+        raise SystemExit("no data")
 
 class Slow(nn.LSTM):
     def forward(self, x, hx=None):
@@ -224,6 +228,7 @@ def test_a_class_that_wants_num_layers_by_name_gets_it(own_modules: None, bench:
     [
         ("NoNames", "made as NoNames(4, 5): fails: TypeError: "),
         ("Breaks", "made as Breaks(4, 5): fails: IndexError: a b"),
+        ("Leaves", "made as Leaves(4, 5): fails: SystemExit: no data"),
         ("Slow", "made as Slow(4, 5): not ready to run within 0.2 s"),
         ("nan", "made as RecurrentLayer(OWN_NAN, 4, 5): nothing to compare: none of the "),
     ],
@@ -422,6 +427,22 @@ def test_two_records_are_compared(small: None, bench: Bench, tmp_path: Path) -> 
     )
 
 
+def test_a_change_of_one_round_is_not_said_to_be_beyond_the_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(*noise: float | None) -> list[str]:
+        show_changes([Change(CASES[0], OURS, 1.0, 0.5, each) for each in noise], Console(soft_wrap=True))
+        return capsys.readouterr().out.splitlines()
+
+    changed = f"faster  2.00x  {'1000.000 -> 500.000 ms':26}"
+    of = "LSTM inference, T=3 B=2 I=4 H=5, scratchrnn"
+    assert told(None, 0.25, None) == [
+        f"{changed} one round   {of}",
+        f"{changed} noise  25%  {of}",
+        f"{changed} one round   {of}",
+        "1 of 1 beyond the noise; 2 of one round, of unknown noise; all together 2.00x as fast",
+    ]
+    assert told(None)[-1] == "1 of one round, of unknown noise; all together 2.00x as fast"
+
+
 def test_records_with_nothing_in_common_are_refused(small: None, bench: Bench, tmp_path: Path) -> None:
     a, b = tmp_path / "a.json", tmp_path / "b.json"
     bench("--json", str(a))
@@ -483,6 +504,7 @@ def test_the_letters_of_a_cell_may_be_small_or_capital(written: str, cell: str) 
     assert _parser().parse_args(["explain", cell, "My.Own:GRU"]).cells == [cell.lower(), "My.Own:GRU"]
     assert _parser().parse_args(["doctor", cell, "My.Own:GRU"]).cell == [cell.lower(), "My.Own:GRU"]
     assert _parser().parse_args(["quiz", cell]).cell == cell.lower()
+    assert _parser().parse_args(["explore", "--cell", "Gru", "LSTM"]).cell == ["gru", "lstm"]
     assert _parser().parse_args(["diagnose", "a:b", "--as", "LSTM-Cell"]).kind == "lstm-cell"
 
 

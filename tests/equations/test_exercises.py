@@ -428,6 +428,8 @@ def evaluated(expression: ast.expr, known: Mapping[str, torch.Tensor]) -> torch.
         (LSTM["c"], "f^99999", "an exponent should be a number of at most 9, got `99999`"),
         (LSTM["c"], "9" * 400, r"a number should be one that float64 has, at most 1.8e\+308"),
         (LSTM["c"], "f + 1e999", "a number should be one that float64 has"),
+        (LSTM["c"], "f*c_prev + 0x1*i*g", r"cannot be read at `0x1\*i\*g`; between two factors stands"),
+        (LSTM["c"], "f + 1_000.5", "cannot be read at `1_000.5`"),
         (LSTM["c"], "f + " * 125 + "f", "a right side has at most 500 characters here, got 501"),
         (LSTM["c"], "tanh(" * 60 + "f" + ")" * 60, "a right side has at most 50 operations within each other here"),
         (LSTM["c"], "-" * 490 + "f", "a right side has at most 50 operations within each other here"),

@@ -236,6 +236,22 @@ def test_of_a_class_of_a_script_it_is_said_to_save_the_state_dict(
             load_recurrent(str(tmp_path / "a.pt"), trust)
 
 
+@pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_within_the_script_that_defines_the_class_trust_is_what_helps(
+    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = type("Own", (nn.Module,), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "Own", own, raising=False)
+    model, path = own(), str(tmp_path / "a.pt")
+    model.lstm = nn.LSTM(3, 4)
+    torch.save(model, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"it asks for __main__\.Own, more than .*, load it with trust=True; "):
+        load_recurrent(path)
+    ((_, found),) = load_recurrent(path, trust=True)
+    assert_same_weights(found, model.lstm)
+
+
 def test_our_own_layers_and_lists_of_state_dicts_are_found(tmp_path: Path) -> None:
     module = nn.GRU(3, 4)
     ((_, found),) = load_recurrent(saved(tmp_path, [1, {"gru": module.state_dict()}]))

@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 from running import close, tensors
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, unpack_sequence
 
 import scratchrnn as sr
@@ -62,6 +62,25 @@ def test_what_cannot_be_judged_fails_too(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_torch_nns_own_and_ours_match() -> None:
     testing.assert_matches_torch(nn.GRU, "gru")
     testing.assert_matches_torch(sr.LSTMCell)
+
+
+def test_states_without_their_first_dimension_are_warned_of() -> None:
+    class Mine(nn.GRU):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__(input_size, hidden_size)
+
+        def forward(self, x: Tensor, h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            output, h_n = super().forward(x, h_0)
+            return output, h_n[0]
+
+    with pytest.warns(UserWarning, match="its states lack") as caught:
+        testing.assert_matches_torch(Mine, "gru")
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert str(warning.message) == (
+        "its states lack the first dimension of nn.GRU's, [num_layers * num_directions, ...]: called as subject(x, h); "
+        "returns output, h [batch, hidden_size]; returns output, h [hidden_size] in nn.GRU(3, 4), unbatched"
+    )
 
 
 def test_an_unknown_kind_is_an_error() -> None:

@@ -1027,6 +1027,39 @@ def test_what_is_no_formula_is_refused(show: Show, answer: str) -> None:
     assert re.match(r"cannot be judged: .* cannot be read.*between two factors stands \*|.*got a line of f", said)
 
 
+VERDICTS = {
+    "right: ": [
+        *("f*c_prev + 01*i*g", "f*c_prev + pow(i, 1)*g", "add(mul(f, c_prev), i*g)"),
+        *("addcmul(i*g, f, c_prev)", "sub(f*c_prev, neg(i)*g)", "f*c_prev + div(i, 1)*g", "f*c_prev + (i)**(1)*g"),
+        "f*c_prev + i*g*(gt(f, 2) + ge(f, 0)) + lt(f, 0) + le(f, -1) + eq(i, g) + 1 - ne(i, g)",
+    ],
+    "not yet: ": ["01*f", "007*f", "00.5*f", "pow(f, 2)", "pow(f, 20)", "f**i", "f**-2", "f**(2)", "f^(-(2))"],
+    "cannot be judged: ": [
+        *("0x10", "0B1*f", "0o7", "1_000*f", "f + .1_0", "1e1_0*f", "0_1", "f*c_prev*0x1 + i*g"),
+        *("1e999", "1e999*f", "f*c_prev + i*g + 0*1e999", "9" * 400),
+        *("f**10", "f**-20", "f**9.5", "f**1e3", "f**+2", "f**--2", "f**-i", "f**(1+1)", "f**2**3", "f**i**2"),
+        *("f**tanh(i)", "f**(i < 2)", "pow(f)"),
+    ],
+}
+
+
+REPLIED = """([target, typed]) => {
+  const line = data.quizzes[0].lines.find((each) => each.target === target);
+  return data.answers.replies[replied(line, typed, points(data.layers[0], 0, 0))[0]];
+}"""
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_an_odd_answer_has_one_verdict_in_the_terminal_and_on_the_page(show: Show, verdict: str) -> None:
+    page = show(traced(BY_NAME["LSTM"]))
+    for answer in VERDICTS[verdict]:
+        if verdict == "right: ":
+            assert judge(LSTM["c"], answer), answer
+        else:
+            assert re.match(f"{verdict}.", told(LSTM["c"], answer)), answer
+        assert page.evaluate(REPLIED, ["c", answer]) == verdict, answer
+
+
 def test_what_nothing_explains_is_shown_in_the_numbers_of_the_page(show: Show) -> None:
     record = (trace := traced(BY_NAME["LSTM"])).layer(0)
     page = show(trace)

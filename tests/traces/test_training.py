@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ def test_a_model_is_kept_and_is_the_same_again(models: Path) -> None:
         assert torch.equal(again.model.state_dict()[name], weight)
     for other in [("lstm", TEXT, 3), ("gru", f"{TEXT} ", 3), ("gru", TEXT, 4)]:
         assert training.kept(*other) is None
+
+
+@pytest.mark.parametrize("call", [training.train, training.kept])
+def test_another_kind_is_refused(models: Path, call: Callable[[str, str], object]) -> None:
+    with pytest.raises(ValueError, match=r"^kind should be one of lstm, gru, rnn, got 'LSTM'$"):
+        call("LSTM", TEXT)
 
 
 def test_what_is_not_whole_or_not_ours_is_as_if_it_were_not_there(models: Path) -> None:

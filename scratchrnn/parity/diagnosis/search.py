@@ -124,7 +124,8 @@ def _pairs(newest: Case, others: Sequence[Case], before: Hypothesis, found: Sequ
             many = _stacked(newest, weights, of_weights)
             for f in mine:
                 for n in newest.fitting(many, (*before.changes, f.variant.change)):
-                    yield Hypothesis(k, (*before.causes, of_weights[n], f))  # applied in this order
+                    if of_weights[n] is not f:  # biases four times are not twice and twice
+                        yield Hypothesis(k, (*before.causes, of_weights[n], f))  # applied in this order
         for pair in islice(combinations(of_all_else, 2), _MOST):
             if (h := Hypothesis(k, (*before.causes, *pair))).fits(newest):
                 yield h

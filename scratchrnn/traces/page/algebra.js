@@ -15,8 +15,9 @@ const SUMS = { "+": (a, b) => a + b, "-": (a, b) => a - b };
 const PRODUCTS = { "*": (a, b) => a * b, "/": (a, b) => a / b };
 const PIECE = /\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)|([A-Za-z_]\w*)|(\*\*|[<>=!]=|[-+*/<>(),]))/y;
 
-/** The names in a right side, and its `value` where each has its number. Throws Refusal. */
-function algebra(typed) {
+/** The names in a right side, and its `value` where each has its number. Throws Refusal; of another exponent than a
+ * number up to `largest` or a name, too, where that is given. */
+function algebra(typed, largest) {
   const text = [...typed.trim()].map((c) => data.answers.spellings[c] ?? c).join("").replace(/\btorch\.(?=[a-z])/g, "");
   if (!text) throw new Refusal(reply("nothing"));
   const [strange] = text.match(/[^\w\s.,+\-*/()<>=!]/u) ?? [];
@@ -56,7 +57,14 @@ function algebra(typed) {
   function power() {
     const base = single();
     if (!comes("**")) return base;
+    const from = k;
     const exponent = signed(); // -a ** -b is -(a ** (-b))
+    const said = pieces.slice(from, k).filter(({ sign }) => sign !== "(" && sign !== ")");
+    const { number = 0 } = said.at(-1);
+    const parts = said.length - (said[0].sign === "-" && number !== 0);
+    if (largest !== undefined && (parts > 1 || +number > largest)) {
+      throw new Refusal(reply("exponent", largest, text.slice(pieces[from].start, pieces[k]?.start).trim()));
+    }
     return (n) => base(n) ** exponent(n);
   }
   function single() {
@@ -68,7 +76,10 @@ function algebra(typed) {
     }
     if (number === undefined && name === undefined) unreadable(here());
     k++;
-    if (number !== undefined) return () => +number;
+    if (number !== undefined) {
+      if (!Number.isFinite(+number)) throw new Refusal(reply("too large"));
+      return () => +number;
+    }
     if (comes("(")) return call(Object.hasOwn(data.answers.also, name) ? data.answers.also[name] : name, start);
     names.add(name);
     return (n) => n[name];

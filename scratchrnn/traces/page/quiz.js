@@ -20,7 +20,7 @@ const close = (a, b) => Object.is(a, b) || a === b || Math.abs(a - b) <= 1e-12 +
 function wrong(line, typed, steps) {
   const [start, target] = typed.match(/^\s*(\w+)\s*=(?!=)/) ?? ["", line.target];
   if (target !== line.target) throw new Refusal(reply("another line", line.target, target));
-  const answer = algebra(typed.slice(start.length));
+  const answer = algebra(typed.slice(start.length), data.answers.exponent);
   for (const name of answer.names) if (!line.known.includes(name)) throw new Refusal(unknown(line, name));
   const [found, right] = [steps.map(answer.value), steps.map((step) => step[line.target])];
   const gives = (of) => steps.every((step, k) => close(of(step, k), found[k]));

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...cells.cell import Cell
-from ...equations.answers import ALSO, LONGEST, SPELLINGS
+from ...equations.answers import ALSO, LARGEST_EXPONENT, LONGEST, SPELLINGS
 from ...equations.equations import Equations
 from ...equations.exercises import Exercise, exercises
 from ...equations.judgement import unknown
@@ -26,6 +26,7 @@ def answers() -> dict[str, Any]:
     return {
         "replies": REPLIES,
         "longest": LONGEST,
+        "exponent": LARGEST_EXPONENT,
         "spellings": SPELLINGS,
         "also": ALSO,
         "parameters": {name: parameters(name) for name in FUNCTIONS},

@@ -109,6 +109,22 @@ def test_a_cell_is_held_to_the_laws() -> None:
     assert not diagnosis
 
 
+def test_no_cause_is_told_twice() -> None:
+    class FourTimes(nn.GRU):
+        def __init__(self, input_size: int, hidden_size: int) -> None:
+            super().__init__(input_size, hidden_size)
+
+        def forward(self, x: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:
+            gru, weights = nn.GRU(self.input_size, self.hidden_size), dict(self.named_parameters())
+            more = {name: p * 4 if name.startswith("bias") else p for name, p in weights.items()}
+            output, h_n = torch.func.functional_call(gru, more, (x, h_0))
+            return output, h_n
+
+    told = sr.diagnose(FourTimes, "gru")
+    assert told.first_difference
+    assert len({*told.causes}) == len(told.causes)
+
+
 def test_the_fields_are_for_programs() -> None:
     diagnosis = sr.diagnose(*loop("gru", "update-flipped"))
     content = diagnosis.to_dict()

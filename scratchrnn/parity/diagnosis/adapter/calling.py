@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from .making import arguments, is_ready
-from .returned import PAIRS
+from .returned import PAIRS, UNSTACKED
 from .tensors import Unjudged, name_of
 from .words import CALLED, plain
 
@@ -127,7 +127,7 @@ def ways(arguments: Sequence[Argument], states: int, step: bool, stacked: int) -
 
     give("", lambda s: s)
     if not step and stacked == 1:
-        give(" [batch, hidden_size]", lambda s: s[0])
+        give(f" {UNSTACKED[1]}", lambda s: s[0])
     if not step:
         give(", a list", lambda s: list(s.unbind(0)))
         if "state" in roles and states > 1:

@@ -13,6 +13,8 @@ from ..configuration import Configuration, Outcome
 from .tensors import Unjudged
 
 States = tuple[Tensor | None, ...]
+UNSTACKED = ("[hidden_size]", "[batch, hidden_size]")
+"""What is said of states without torch.nn's first dimension, L * D: of unbatched input, and of a batch."""
 
 
 def shapes_of_states(configuration: Configuration, batch: int) -> tuple[tuple[int, ...], ...]:
@@ -70,7 +72,7 @@ def outcome(returned: Any, c: Configuration) -> tuple[Outcome, str]:
         elif c.batch_first:
             output = output.transpose(0, 1)
     if any(state is not None and state.dim() == len(_leading(c)) for state in states):
-        said += " [hidden_size]" if c.layout == "unbatched" else " [batch, hidden_size]"
+        said += f" {UNSTACKED[c.layout != 'unbatched']}"
     return Outcome(output, tuple(None if state is None else _batched(state, c) for state in states)), said
 
 
