@@ -30,6 +30,7 @@ from scratchrnn.parity.subjects import imported
 from scratchrnn.traces.page import page as write_page
 from scratchrnn.traces.page.quiz import quiz
 from scratchrnn.traces.page.script import FUNCTIONS as FUNCTIONS_OF_A_PAGE
+from scratchrnn.traces.page.script import parameters
 from scratchrnn.traces.page.script import update
 from scratchrnn.traces.page.spans import spans
 from scratchrnn.traces.record import Record
@@ -1477,16 +1478,15 @@ def test_the_ends_of_lines_are_of_one_sequence() -> None:
 
 @pytest.mark.parametrize("name", FUNCTIONS_OF_A_PAGE)
 def test_a_function_of_the_page_is_torchs_with_its_defaults_and_no_other(show: Show, name: str) -> None:
-    count = {"maximum": 2, "minimum": 2, "clamp_min": 2, "clamp_max": 2, "where": 3, "lerp": 3, "clamp": 3}.get(name, 1)
     code = f"({FUNCTIONS_OF_A_PAGE[name]})"
     page = show(traced(BY_NAME["RNN"]))
     torchs = torch.where if name == "where" else getattr(torch, name, None) or getattr(nn.functional, name)
     for _ in range(5):
-        given = [torch.rand(()) * 6 - 3 for _ in range(count)]
+        given = [torch.rand(()) * 6 - 3 for _ in parameters(name)]
         if name == "where":
             given[0] = given[0] > 0
         found = page.evaluate(f"{code}({', '.join(str(x.item()).lower() for x in given)})")
-        assert found == pytest.approx(torchs(*given).item(), rel=1e-5, nan_ok=True)
+        assert found == pytest.approx(float(torchs(*given)), rel=1e-5, nan_ok=True)
 
 
 def test_a_call_with_more_than_that_has_no_what_if(show: Show) -> None:
