@@ -30,8 +30,7 @@ from scratchrnn.parity.subjects import imported
 from scratchrnn.traces.page import page as write_page
 from scratchrnn.traces.page.quiz import quiz
 from scratchrnn.traces.page.script import FUNCTIONS as FUNCTIONS_OF_A_PAGE
-from scratchrnn.traces.page.script import parameters
-from scratchrnn.traces.page.script import update
+from scratchrnn.traces.page.script import parameters, update
 from scratchrnn.traces.page.spans import spans
 from scratchrnn.traces.record import Record
 from scratchrnn.traces.summary import carried, time_constants
