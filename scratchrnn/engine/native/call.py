@@ -103,6 +103,7 @@ def run_in_c(
     while done:
         done = of.run(scan, scratch.data_ptr(), scratch.numel(), max(done, 0), _PIECE)
         if done < 0:
+            del scratch  # before there is another
             scratch = torch.empty(-done, dtype=torch.uint8, device="cpu")
     give_back(scratch)
 

@@ -578,6 +578,7 @@ struct scan { /* every field has eight bytes, as Python fills them */
     real *dx, *dW_ih, *dW_hh, *d_bias_ih, *d_bias_hh, *dW_hr; /* only backward; NULL for those that nobody needs */
     /* what is filled here */
     int64_t keep;
+    int64_t at_once;                      /* the input product of all steps, before the first */
     int64_t added;                        /* whether the gradients of the weights go to what is there already */
     int64_t from, to;                     /* the steps of this call, counted as they are taken */
     int64_t first_row;                    /* where the rows of step `from` begin; backward: of step `to` */
@@ -641,11 +642,13 @@ static uintptr_t furnish(struct scan *a, uintptr_t room)
     a->d_bias = a->d_bias_ih || a->d_bias_hh ? d_bias : NULL;
     a->lost = part(&room, wide);
     int lie = !a->back && a->N <= FEW && MAX(a->I, a->R) <= SUM * V; /* of SUM terms at most each sum in a vector's place */
-    a->panels = lie ? NULL : part(&room, room_of_panels(hidden_weights(a, a->back)));
+    int64_t of_hh = room_of_panels(hidden_weights(a, a->back)), of_ih = room_of_panels(input_weights(a));
+    a->at_once = !a->back && a->keep && a->division != ROWS_ALONE && a->N <= CHUNK_BACK; /* W_hh then comes where W_ih was */
+    a->panels = lie ? NULL : part(&room, a->at_once ? MAX(of_ih, of_hh) : of_hh);
     a->panels_hr = part(&room, projected ? room_of_panels(projection(a, a->back)) : 0);
     a->unprojected = part(&room, projected ? (a->back ? rows : a->B) * H : 0);
     if (!a->back) {
-        a->panels_ih = lie ? NULL : part(&room, room_of_panels(input_weights(a)));
+        a->panels_ih = lie || a->at_once ? a->panels : part(&room, of_ih);
         real *bias = part(&room, wide);
         a->bias = a->bias_ih ? bias : NULL;
         if (!a->keep)
@@ -679,13 +682,20 @@ static void put_given(const struct scan *a, int s, real *to)
         memset(to, 0, bytes);
 }
 
+static void pack_gates(struct weights w, int64_t me, int64_t team)
+{
+    for (int64_t p = w.count * me / team; p < w.count * (me + 1) / team && w.panels; p++)
+        pack_rows(&w, GATES, UNITS, p);
+}
+
+/* W_hh, and W_hr if there is one. */
 static void pack(const struct scan *a, int backward, int64_t me, int64_t team)
 {
-    struct weights hh = hidden_weights(a, backward), hr = projection(a, backward), ih = input_weights(a);
-    for (int64_t p = hh.count * me / team; p < hh.count * (me + 1) / team && hh.panels; p++)
-        backward ? pack_columns(&hh, p) : pack_rows(&hh, GATES, UNITS, p);
-    for (int64_t p = ih.count * me / team; p < ih.count * (me + 1) / team && ih.panels && !backward; p++)
-        pack_rows(&ih, GATES, UNITS, p);
+    struct weights hh = hidden_weights(a, backward), hr = projection(a, backward);
+    for (int64_t p = hh.count * me / team; p < hh.count * (me + 1) / team && backward; p++)
+        pack_columns(&hh, p);
+    if (!backward)
+        pack_gates(hh, me, team);
     if (hr.W)
         for (int64_t p = hr.count * me / team; p < hr.count * (me + 1) / team; p++)
             backward ? pack_columns(&hr, p) : pack_rows(&hr, 1, WIDE, p);
@@ -808,13 +818,14 @@ APART void input_tile(const struct scan *a, const struct weights *w, const real 
 }
 
 /* The input product of the steps from k on, whose first row is `offset`: of one step where a thread has rows of its own,
-   else of so many that the panels are worth the way. It gives the first step behind, and the row with which `pre` begins. */
+   else of so many that the panels are worth the way, or of all. It gives the first step behind, and the row with which
+   `pre` begins. */
 static int64_t multiply_input(const struct scan *a, int64_t k, int64_t offset, int64_t most, int64_t *lowest, int64_t me,
                               int64_t size)
 {
     struct weights ih = input_weights(a);
-    int64_t rows = 0, first = offset, enough = a->division == ROWS_ALONE ? 1 : CHUNK;
-    for (; k < a->to && rows < enough; rows += rows_at(a, k++))
+    int64_t rows = 0, first = offset, enough = a->division == ROWS_ALONE ? 1 : a->at_once ? a->N : CHUNK;
+    for (; k < (a->at_once ? a->T : a->to) && rows < enough; rows += rows_at(a, k++))
         first -= a->reverse && rows > 0 ? rows_at(a, k) : 0;
     *lowest = a->keep ? 0 : first;
     struct share s = step_share(a, &ih, rows, most, me, size); /* in tiles of as many rows, or they were not the thread's */
@@ -829,13 +840,19 @@ static void forward(const struct scan *a, struct team *team, int64_t me, int64_t
     int64_t most = a->W_hr ? MIN(ROWS_OF(COLUMNS), ROWS_OF(WIDE)) : ROWS_OF(COLUMNS);
     int64_t each_step = a->division == PANELS ? size : 1; /* so many meet */
     int64_t common = a->division == PANELS && hh.count < size ? size : 1; /* who have a panel in common */
+    int64_t offset = a->first_row, ahead = a->at_once ? a->T : a->from, lowest = 0;
     if (a->from == 0) {
-        pack(a, 0, me, size);
+        pack_gates(input_weights(a), me, size);
         if (me == 0)
             begin(a);
+        if (a->at_once) {
+            meet(team, size);
+            multiply_input(a, 0, offset, most, &lowest, me, size);
+            meet(team, size);
+        }
+        pack(a, 0, me, size);
         meet(team, size);
     }
-    int64_t offset = a->first_row, ahead = a->from, lowest = 0;
     for (int64_t k = a->from; k < a->to; k++) {
         int64_t n = rows_at(a, k), next_n = rows_at(a, k + 1), next = offset + (a->reverse ? -next_n : n);
         if (k == ahead) {
