@@ -126,7 +126,7 @@ class RecurrentLayer(RecurrentParameters):
         """k: in training, keep every k-th state and run the steps between again in the backward pass.
 
         Memory then grows with T / k + k instead of T, beside input and output, and a step of training takes at k = 100
-        1.2 to 1.4 times as long; more for smaller k.
+        1.2 to 1.6 times as long; more for smaller k.
         None, as a new layer has it, keeps all. Set it at any time; the cell needs an adjoint, its own or a derived one.
 
         Raises, when it is set: TypeError or ValueError, it is neither None nor a positive integer.
