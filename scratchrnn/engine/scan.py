@@ -92,9 +92,10 @@ def _captured() -> bool:
     """Whether torch.compile or torch.export captures this call; `is_compiling` alone tells of the whole process."""
     if torch.compiler.is_dynamo_compiling():
         return True
-    # torch 2.6 exports without a context, by modes that record.
-    here = TracingContext.try_get() is not None or torch._C._len_torch_dispatch_stack() > 0
-    return torch.compiler.is_compiling() and here
+    return torch.compiler.is_compiling() and (
+        # torch 2.6 exports without a context, by modes that record.
+        TracingContext.try_get() is not None or torch._C._len_torch_dispatch_stack() > 0
+    )
 
 
 def _is_plain(t: Tensor) -> bool:

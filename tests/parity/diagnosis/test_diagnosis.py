@@ -89,6 +89,9 @@ def test_where_it_parts_first_is_shown_with_both_numbers() -> None:
     diagnosis = sr.diagnose(*WRONG["ForgetOfInput"][:2])
     found = diagnosis.first_difference
     assert found is not None
+    assert {*found} == {
+        *("configuration", "tensor", "layer", "direction", "step", "row", "unit", "yours", "theirs", "gate")
+    }
     assert (found["layer"], found["direction"], found["step"]) == (0, "forward", 0)
     assert found["yours"] != found["theirs"]
     assert {*found["gate"]} <= {"i", "f"}
