@@ -263,7 +263,7 @@ _ROWS = (
             "vec f = (vec)((ints)y - (n << MANTISSA_BITS)) - 1, s = f / (f + 2); "
             "vec k = __builtin_convertvector(n, vec) - where(tiny, splat(MANTISSA_BITS), splat(0)); "
             "y = k * LN2_HIGH + (2 * s * log_series(s * s) + k * LN2_LOW); "
-            "y = where(x < __builtin_inf(), y, x); y = where(x == 0, splat(-__builtin_inf()), y); "
+            "y = where(x < (real)__builtin_inf(), y, x); y = where(x == 0, splat(-__builtin_inf()), y); "
             'return where(x < 0, splat(__builtin_nan("")), y); }'
         ),
     ),
@@ -275,7 +275,7 @@ _ROWS = (
         cost=20,
         c=(
             "vec log1p(vec x) { vec u = 1 + x, y = log(u) * (x / (u - 1)); y = where(u == 1, x, y); "
-            "return where(u < __builtin_inf(), y, u); }"
+            "return where(u < (real)__builtin_inf(), y, u); }"
         ),
     ),
     _row(
