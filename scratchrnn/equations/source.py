@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import inspect
 import linecache
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
@@ -54,8 +56,7 @@ def source_of(function: Any, what: str) -> Source:
     if not isinstance(function, FunctionType):
         raise Unreadable(f"{what} cannot be read: only a function written with def can, got {type(function).__name__}")
     code = function.__code__
-    linecache.checkcache(code.co_filename)
-    text = "".join(linecache.getlines(code.co_filename, function.__globals__))
+    text = "".join(_lines(function))
     place = f"{code.co_filename}, line {code.co_firstlineno}"
     try:
         tree, compiled = _compiled(text, code.co_filename)
@@ -68,6 +69,17 @@ def source_of(function: Any, what: str) -> Source:
         if isinstance(node, ast.FunctionDef) and _first_line(node) == code.co_firstlineno and node.name == code.co_name:
             return Source(function, what, code.co_varnames[: code.co_argcount], node.body)
     raise Unreadable(f"{what} cannot be read: only a function written with def can, and {place}, is none")
+
+
+def _lines(function: FunctionType) -> list[str]:
+    """Of its file; none if it has no file."""
+    name = function.__code__.co_filename
+    linecache.checkcache(name)
+    lines = linecache.getlines(name, function.__globals__)
+    if not lines:
+        with suppress(OSError):  # what is typed at the prompt, from Python 3.13 on, is kept apart
+            lines, _ = inspect.findsource(function)
+    return lines
 
 
 def _first_line(node: ast.FunctionDef) -> int:

@@ -6,6 +6,8 @@ import functools
 import importlib
 import linecache
 import math
+import subprocess
+import sys
 from collections import namedtuple
 
 import pytest
@@ -311,6 +313,22 @@ def test_a_function_that_ends_nowhere_or_is_no_function_is_refused():
     assert said(namespace["update"]) == (
         "update of cell 'OWN' cannot be read: its source, <string>, line 1, is not to be had"
     )
+
+
+AT_THE_PROMPT = """import torch, scratchrnn as sr
+from scratchrnn.equations.equations import Equations
+def update(f, h_prev):
+    h = torch.tanh(f)
+    return h
+
+print(*(line.text for line in Equations(sr.Cell("OWN", ("f",), update)).forward))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Python keeps no lines that are typed at its prompt")
+def test_what_is_typed_at_the_prompt_is_read():
+    run = subprocess.run([sys.executable, "-i"], input=AT_THE_PROMPT, capture_output=True, text=True, timeout=100)
+    assert "h = tanh(f_pre)" in run.stdout, run.stderr
 
 
 class Called:
