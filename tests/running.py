@@ -12,7 +12,7 @@ import torch
 from table import BY_ADJOINT, ROWS, TWINNED, Row
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 TORCH = tuple(int(number) for number in torch.__version__.split(".")[:2])
 words_of_torch = pytest.mark.skipif(TORCH < (2, 13), reason="torch.nn refused these with other words, or not at all")
@@ -21,15 +21,8 @@ each_by_adjoint = pytest.mark.parametrize("row", BY_ADJOINT, ids=str)
 each_twin = pytest.mark.parametrize("row", TWINNED, ids=str)
 each_projecting = pytest.mark.parametrize("row", [row for row in TWINNED if row.projects], ids=str)
 close = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-12)
+close_in_float32 = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
 equal = partial(torch.testing.assert_close, rtol=0, atol=0)
-
-
-def close_in_float32(found: Any, expected: Any) -> None:
-    """Within 1e-5 of itself, or 1e-6 of its tensor's largest: a small number may be the sum of large ones."""
-    assert getattr(found, "keys", list)() == getattr(expected, "keys", list)()
-    for ours, theirs in zip(tree_leaves(found), tree_leaves(expected), strict=True):
-        largest = max(1.0, float(theirs.detach().abs().max())) if isinstance(theirs, Tensor) and theirs.numel() else 1.0
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * largest)
 
 
 def tensors(value: Any) -> list[Tensor]:

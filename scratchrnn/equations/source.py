@@ -72,12 +72,12 @@ def source_of(function: Any, what: str) -> Source:
 
 
 def _lines(function: FunctionType) -> list[str]:
-    """Of its file; none if it has no file."""
+    """Of its file or, from Python 3.13 on, as they were typed at the prompt; none if there are none."""
     name = function.__code__.co_filename
     linecache.checkcache(name)
     lines = linecache.getlines(name, function.__globals__)
     if not lines:
-        with suppress(OSError):  # what is typed at the prompt, from Python 3.13 on, is kept apart
+        with suppress(OSError):  # those of the prompt are kept apart
             lines, _ = inspect.findsource(function)
     return lines
 

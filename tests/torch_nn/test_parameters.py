@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from running import close_in_float32, printed, words_of_torch
+from running import close, close_in_float32, printed, words_of_torch
 from table import ROWS, TWINNED, Row, coupled
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
@@ -51,12 +51,12 @@ class Pair(NamedTuple):
         """Everything that `module` returns for the example."""
         return tree_leaves(module(*self.example(dtype)))
 
-    def gradients(self, module):
+    def gradients(self, module, dtype=torch.float32):
         """The gradients of all parameters, for random gradients of all that is returned."""
         module.zero_grad()
-        answers = self.answers(module)
+        answers = self.answers(module, dtype)
         draw = torch.Generator().manual_seed(2)
-        torch.autograd.backward(answers, [torch.randn(y.shape, generator=draw) for y in answers])
+        torch.autograd.backward(answers, [torch.randn(y.shape, generator=draw).to(dtype) for y in answers])
         return {name: p.grad for name, p in module.named_parameters()}
 
 
@@ -576,10 +576,10 @@ def test_tied_weights_stay_tied(pair, move):
         assert moved.weight_hh_l0_reverse is moved.weight_hh_l0
         assert moved.bias_ih_l0_reverse is moved.bias_ih_l0
         in_place(moved, "weight_hh_l0_reverse")
-        modules.append(moved)
+        modules.append(moved.double())
     assert len(list(modules[0].parameters())) == len(list(modules[1].parameters())) == 14
-    close_in_float32(*map(pair.answers, modules))
-    close_in_float32(*map(pair.gradients, modules))
+    close(*(pair.answers(m, torch.float64) for m in modules))
+    close(*(pair.gradients(m, torch.float64) for m in modules))
 
 
 # --------------------------------------------------------------------------------------- reference cycles
